@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transitional page tables: what the MMU runs on while memory is overwritten
+ * for kexec or by the resume from hibernation. See
+ * Documentation/arm64/trans_pgd.rst.
+ */
+#ifndef __ASM_TRANS_PGD_H
+#define __ASM_TRANS_PGD_H
+
+#ifdef __ASSEMBLY__
+
+#include <asm/assembler.h>
+
+/*
+ * trans_pgd_set_ttbr1 - change the tables that TTBR1_EL1 points to
+ *
+ * Old and new tables translate the same addresses and differ at every level,
+ * so the TLB must never see both: go through a page of zeroes, where nothing
+ * translates, and invalidate there. Runs from a TTBR0 mapping and, until the
+ * end, without any access through TTBR1.
+ *
+ *	zero:	physical address of a page of zeroes, preserved
+ *	pgd:	physical address of the new tables, preserved
+ *	t0, t1:	scratch
+ */
+	.macro	trans_pgd_set_ttbr1, zero, pgd, t0, t1
+	phys_to_ttbr \t0, \zero
+	offset_ttbr1 \t0, \t1
+	msr	ttbr1_el1, \t0
+	isb
+	tlbi	vmalle1
+	dsb	nsh
+	isb
+	phys_to_ttbr \t0, \pgd
+	offset_ttbr1 \t0, \t1
+	msr	ttbr1_el1, \t0
+	isb
+	.endm
+
+#else /* !__ASSEMBLY__ */
+
+#include <linux/types.h>
+
+#include <asm/mmu_context.h>
+#include <asm/pgtable-types.h>
+#include <asm/sysreg.h>
+#include <asm/tlbflush.h>
+
+/**
+ * struct trans_pgd_info - where the pages of the tables come from
+ * @trans_alloc_page: returns the linear map address of one zeroed page that
+ *		      nothing will overwrite, or NULL. The library does not
+ *		      clear pages, and never frees one.
+ * @trans_alloc_arg:  passed to @trans_alloc_page.
+ * @trans_nr_pages:   pages taken so far, counted by the library.
+ */
+struct trans_pgd_info {
+	void *(*trans_alloc_page)(void *arg);
+	void *trans_alloc_arg;
+	unsigned int trans_nr_pages;
+};
+
+int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
+			  unsigned long start, unsigned long end);
+
+int trans_pgd_map_page(struct trans_pgd_info *info, pgd_t *trans_pgd,
+		       void *page, unsigned long dst_addr, pgprot_t pgprot);
+
+int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
+			   phys_addr_t *ttbr0, unsigned long *t0sz);
+
+void trans_pgd_copy_code(void *page, const void *code, size_t size);
+
+int trans_pgd_copy_el2_vectors(struct trans_pgd_info *info,
+			       phys_addr_t *el2_vectors);
+
+/**
+ * trans_pgd_install_ttbr0() - switch this CPU to a one-page map
+ * @ttbr0: physical address of the top table
+ * @t0sz:  TCR_EL1.T0SZ that goes with it
+ *
+ * User space cannot run on this CPU afterwards. The caller has preemption or
+ * interrupts off and stays on the CPU.
+ */
+static inline void trans_pgd_install_ttbr0(phys_addr_t ttbr0,
+					   unsigned long t0sz)
+{
+	u64 tcr = read_sysreg(tcr_el1) & ~TCR_T0SZ_MASK;
+
+	/*
+	 * The TLB may hold user translations of the same addresses, and the
+	 * one page may be mapped global: empty it while nothing translates.
+	 * __cpu_set_tcr_t0sz() would not do here, as it writes T0SZ only where
+	 * the kernel's own ID map is out of the default range.
+	 */
+	cpu_set_reserved_ttbr0();
+	local_flush_tlb_all();
+	write_sysreg(tcr | (t0sz << TCR_T0SZ_OFFSET), tcr_el1);
+	isb();
+
+	write_sysreg(phys_to_ttbr(ttbr0), ttbr0_el1);
+	isb();
+	post_ttbr_update_workaround();
+}
+
+#endif /* __ASSEMBLY__ */
+
+#endif /* __ASM_TRANS_PGD_H */

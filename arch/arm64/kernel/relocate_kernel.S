@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * kexec: put the new kernel in place and enter it
+ */
+#include <linux/kexec.h>
+#include <linux/linkage.h>
+
+#include <asm/alternative.h>
+#include <asm/asm-offsets.h>
+#include <asm/assembler.h>
+#include <asm/kexec.h>
+#include <asm/page.h>
+#include <asm/sysreg.h>
+#include <asm/trans_pgd.h>
+#include <asm/virt.h>
+
+/* What one round of the copy loop moves; a cache line of it is cleaned at once */
+#define STRIDE	64
+
+	/* copy 64 bytes from x1 to behind x0, advance both, clean what was written */
+	.macro	copy_and_clean
+	ldp	x4, x5, [x1], #STRIDE
+	ldp	x6, x7, [x1, #16 - STRIDE]
+	ldp	x8, x9, [x1, #32 - STRIDE]
+	ldp	x10, x11, [x1, #48 - STRIDE]
+	stp	x4, x5, [x0, #STRIDE]!
+	stp	x6, x7, [x0, #16]
+	stp	x8, x9, [x0, #32]
+	stp	x10, x11, [x0, #48]
+	__dcache_op_workaround_clean_cache cvac, x0
+	.endm
+
+/*
+ * arm64_relocate_new_kernel - copy the image's pages to where it wants them
+ *
+ *	x0: struct kimage, linear map address
+ *	x1: physical address of a page of zeroes
+ *	x2: linear map address minus physical address
+ *	x3: smallest D-cache line of the system, in bytes
+ *
+ * A copy of this code runs in a page that is not overwritten, mapped in TTBR0
+ * at its physical address. Everything else may be overwritten once the first
+ * page has been copied, so there is no stack, no literal and no call, and what
+ * is needed of the kimage is in registers by then.
+ *
+ * Pages are read and written through the copy of the linear map with caches
+ * on, and cleaned to the PoC, as the new kernel starts with its MMU off. The
+ * MMU goes off last.
+ *
+ *	x15: linear map address minus physical address
+ *	x16: entry of the image's list
+ *	x17: linear map address of the next entry
+ *	x18: D-cache line size
+ *	x19: linear map address of the next page to write
+ *	x26: entry point, physical
+ *	x27: device tree, physical, or 0
+ *	x28: EL2 vectors, physical, or 0
+ */
+SYM_CODE_START(arm64_relocate_new_kernel)
+	mov	x15, x2
+	mov	x18, x3
+	ldr	x16, [x0, #KIMAGE_HEAD]
+	ldr	x26, [x0, #KIMAGE_START]
+	ldr	x27, [x0, #KIMAGE_ARCH_DTB_MEM]
+	ldr	x28, [x0, #KIMAGE_ARCH_EL2_VECTORS]
+	ldr	x2, [x0, #KIMAGE_ARCH_TTBR1]
+	trans_pgd_set_ttbr1	x1, x2, x3, x4
+	b	.Lentry
+
+.Lnext:
+	ldr	x16, [x17], #8
+.Lentry:
+	and	x1, x16, PAGE_MASK
+	add	x1, x1, x15			// linear map address
+	tbz	x16, IND_SOURCE_BIT, .Lnot_source
+
+	/*
+	 * Cleaning every STRIDE bytes reaches every line of that size or more:
+	 * the last clean of a line comes after the last store to it.
+	 */
+	sub	x0, x19, #STRIDE
+	add	x19, x19, #PAGE_SIZE
+.Lcopy:
+	copy_and_clean
+	copy_and_clean
+	copy_and_clean
+	copy_and_clean
+	tst	x1, #(PAGE_SIZE - 1)
+	b.ne	.Lcopy
+	cmp	x18, #STRIDE
+	b.hs	.Lnext
+
+	/* Lines are smaller: clean each. */
+	sub	x0, x19, #PAGE_SIZE
+.Lclean:
+	__dcache_op_workaround_clean_cache cvac, x0
+	add	x0, x0, x18
+	cmp	x0, x19
+	b.lo	.Lclean
+	b	.Lnext
+
+.Lnot_source:
+	tbnz	x16, IND_DONE_BIT, .Ldone
+	tbnz	x16, IND_INDIRECTION_BIT, .Lindirection
+	mov	x19, x1				// IND_DESTINATION
+	b	.Lnext
+.Lindirection:
+	mov	x17, x1
+	b	.Lnext
+
+.Ldone:
+	dsb	sy				// the cleaning is done
+	ic	iallu				// no stale instruction remains
+	dsb	nsh
+	isb
+
+	mrs	x0, sctlr_el1
+	mov_q	x1, SCTLR_ELx_FLAGS
+	bic	x0, x0, x1
+	pre_disable_mmu_workaround
+	msr	sctlr_el1, x0
+	isb
+
+	/* Enter the new kernel as Documentation/arm64/booting.rst asks. */
+	cbnz	x28, .Lat_el2
+	mov	x0, x27
+	mov	x1, xzr
+	mov	x2, xzr
+	mov	x3, xzr
+	br	x26
+
+.Lat_el2:
+	mov	x0, #HVC_SOFT_RESTART
+	mov	x1, x26
+	mov	x2, x27
+	mov	x3, xzr
+	mov	x4, xzr
+	hvc	#0				// no return
+SYM_INNER_LABEL(arm64_relocate_new_kernel_end, SYM_L_GLOBAL)
+SYM_CODE_END(arm64_relocate_new_kernel)
+
+	.if	(. - arm64_relocate_new_kernel) > KEXEC_CONTROL_PAGE_SIZE
+	.error	"the relocation code does not fit into the control page"
+	.endif

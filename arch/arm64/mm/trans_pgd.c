@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Transitional page tables
+ *
+ * kexec and the resume from hibernation overwrite memory wholesale, the page
+ * tables included. Meanwhile the CPU runs on tables made here, of pages that
+ * nothing overwrites: one page of code in TTBR0 and a copy of the linear map
+ * in TTBR1.
+ *
+ * The pages belong to the caller's allocator, in success and in failure. The
+ * caller gives them back as it does with its other pages, all at once; nothing
+ * is freed here. Nothing is locked here either: both callers run with the
+ * linear map as it is at that time, and the tables hold physical addresses
+ * that do not follow it afterwards.
+ */
+#define pr_fmt(fmt) "trans_pgd: " fmt
+
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/string.h>
+
+#include <asm/cacheflush.h>
+#include <asm/cpufeature.h>
+#include <asm/memory.h>
+#include <asm/pgalloc.h>
+#include <asm/sysreg.h>
+#include <asm/trans_pgd.h>
+#include <asm/virt.h>
+
+/* trans_pgd_el2.S: one table of vectors that needs nothing besides itself */
+extern const char trans_pgd_el2_vectors[SZ_2K];
+
+static void *trans_alloc(struct trans_pgd_info *info)
+{
+	void *page = info->trans_alloc_page(info->trans_alloc_arg);
+
+	if (page)
+		info->trans_nr_pages++;
+	return page;
+}
+
+/*
+ * Writable for the MMU whether or not it manages the dirty state, and without
+ * the contiguous hint: its neighbours may not all be in the copy.
+ */
+static pteval_t trans_leaf(pteval_t val)
+{
+	return (val | PTE_WRITE) & ~(PTE_RDONLY | PTE_CONT);
+}
+
+/* What stands in the copy for this entry of the linear map; none if nothing. */
+static pte_t trans_pte(pte_t pte)
+{
+	if (pte_valid(pte))
+		return __pte(trans_leaf(pte_val(pte)));
+
+	/*
+	 * debug_pagealloc makes the entries of free pages invalid. A page that
+	 * is free now may be one to overwrite, so it has to be in the copy if
+	 * it is memory at all. Without debug_pagealloc an invalid entry is
+	 * meant to be out of reach, as is a loaded crash kernel.
+	 */
+	if (!pte_none(pte) && debug_pagealloc_enabled() &&
+	    pfn_valid(pte_pfn(pte)))
+		return pte_mkpresent(__pte(trans_leaf(pte_val(pte))));
+
+	return __pte(0);
+}
+
+static int copy_ptes(struct trans_pgd_info *info, pmd_t *dst_pmdp,
+		     pmd_t *src_pmdp, unsigned long addr, unsigned long end)
+{
+	pte_t *table = trans_alloc(info);
+	pte_t *dst, *src;
+
+	if (!table)
+		return -ENOMEM;
+	pmd_populate_kernel(&init_mm, dst_pmdp, table);
+
+	dst = pte_offset_kernel(dst_pmdp, addr);
+	src = pte_offset_kernel(src_pmdp, addr);
+	for (; addr < end; addr += PAGE_SIZE, dst++, src++)
+		set_pte(dst, trans_pte(READ_ONCE(*src)));
+
+	return 0;
+}
+
+static int copy_pmds(struct trans_pgd_info *info, pud_t *dst_pudp,
+		     pud_t *src_pudp, unsigned long addr, unsigned long end)
+{
+	unsigned long next;
+	pmd_t *dst, *src;
+	int ret;
+
+	if (pud_none(READ_ONCE(*dst_pudp))) {
+		pmd_t *table = trans_alloc(info);
+
+		if (!table)
+			return -ENOMEM;
+		pud_populate(&init_mm, dst_pudp, table);
+	}
+
+	dst = pmd_offset(dst_pudp, addr);
+	src = pmd_offset(src_pudp, addr);
+	for (; addr < end; addr = next, dst++, src++) {
+		pmd_t pmd = READ_ONCE(*src);
+
+		next = pmd_addr_end(addr, end);
+		if (pmd_table(pmd)) {
+			ret = copy_ptes(info, dst, src, addr, next);
+			if (ret)
+				return ret;
+		} else if (pmd_sect(pmd)) {
+			set_pmd(dst, __pmd(trans_leaf(pmd_val(pmd))));
+		}
+	}
+
+	return 0;
+}
+
+static int copy_puds(struct trans_pgd_info *info, p4d_t *dst_p4dp,
+		     p4d_t *src_p4dp, unsigned long addr, unsigned long end)
+{
+	unsigned long next;
+	pud_t *dst, *src;
+	int ret;
+
+	if (p4d_none(READ_ONCE(*dst_p4dp))) {
+		pud_t *table = trans_alloc(info);
+
+		if (!table)
+			return -ENOMEM;
+		p4d_populate(&init_mm, dst_p4dp, table);
+	}
+
+	dst = pud_offset(dst_p4dp, addr);
+	src = pud_offset(src_p4dp, addr);
+	for (; addr < end; addr = next, dst++, src++) {
+		pud_t pud = READ_ONCE(*src);
+
+		next = pud_addr_end(addr, end);
+		if (pud_none(pud))
+			continue;
+		if (pud_sect(pud)) {
+			set_pud(dst, __pud(trans_leaf(pud_val(pud))));
+			continue;
+		}
+		ret = copy_pmds(info, dst, src, addr, next);
+		if (ret)
+			return ret;
+	}
+
+	return 0;
+}
+
+/**
+ * trans_pgd_create_copy() - copy a part of the linear map
+ * @info:	allocator of the tables' pages
+ * @trans_pgd:	set to the copy's top table (linear map address), for TTBR1
+ * @start:	first virtual address to copy, page aligned
+ * @end:	the address behind the last, page aligned
+ *
+ * Memory in the copy is at its usual linear map address, writable and not
+ * executable, read-only text and data included. What the linear map does not
+ * map is not in the copy, other than pages that debug_pagealloc hides.
+ *
+ * The live tables are read once and without a lock. The caller sees to it that
+ * no memory is removed meanwhile.
+ *
+ * Return: 0, or -ENOMEM with @trans_pgd untouched. The pages belong to the
+ * allocator either way.
+ */
+int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
+			  unsigned long start, unsigned long end)
+{
+	pgd_t *pgd = trans_alloc(info);
+	unsigned long addr, next;
+	int ret;
+
+	if (!pgd)
+		return -ENOMEM;
+
+	/* p4d is always folded into pgd: one loop does for both */
+	for (addr = start; addr < end; addr = next) {
+		p4d_t *src = p4d_offset(pgd_offset_k(addr), addr);
+		p4d_t *dst = p4d_offset(pgd_offset_pgd(pgd, addr), addr);
+
+		next = pgd_addr_end(addr, end);
+		if (p4d_none(READ_ONCE(*src)))
+			continue;
+		ret = copy_puds(info, dst, src, addr, next);
+		if (ret)
+			return ret;
+	}
+
+	pr_debug("copy of the linear map: %u table pages\n",
+		 info->trans_nr_pages);
+	*trans_pgd = pgd;
+	return 0;
+}
+
+/* Make the tables below one empty entry of a top table, and map the page. */
+static int map_below(struct trans_pgd_info *info, pgd_t *pgdp, void *page,
+		     unsigned long addr, pgprot_t prot)
+{
+	p4d_t *p4dp = p4d_offset(pgdp, addr);
+	pud_t *pudp;
+	pmd_t *pmdp;
+	void *table;
+
+	/* A folded level is never none: nothing is allocated for it */
+	if (p4d_none(READ_ONCE(*p4dp))) {
+		table = trans_alloc(info);
+		if (!table)
+			return -ENOMEM;
+		p4d_populate(&init_mm, p4dp, table);
+	}
+
+	pudp = pud_offset(p4dp, addr);
+	if (pud_none(READ_ONCE(*pudp))) {
+		table = trans_alloc(info);
+		if (!table)
+			return -ENOMEM;
+		pud_populate(&init_mm, pudp, table);
+	}
+
+	pmdp = pmd_offset(pudp, addr);
+	table = trans_alloc(info);
+	if (!table)
+		return -ENOMEM;
+	pmd_populate_kernel(&init_mm, pmdp, table);
+
+	set_pte(pte_offset_kernel(pmdp, addr),
+		pfn_pte(virt_to_pfn(page), prot));
+	return 0;
+}
+
+/**
+ * trans_pgd_map_page() - map exactly one page
+ * @info:	allocator of the tables' pages
+ * @trans_pgd:	top table to map it in (linear map address), still empty
+ * @page:	linear map address of the page
+ * @dst_addr:	virtual address to map it at, a TTBR0 address
+ * @pgprot:	how to map it
+ *
+ * Return: 0, -ENOMEM, or -ERANGE if @dst_addr is above what the top table
+ * spans (see trans_pgd_map_identity() for that). The pages belong to the
+ * allocator in any case.
+ */
+int trans_pgd_map_page(struct trans_pgd_info *info, pgd_t *trans_pgd,
+		       void *page, unsigned long dst_addr, pgprot_t pgprot)
+{
+	if (dst_addr >> vabits_actual)
+		return -ERANGE;
+
+	return map_below(info, pgd_offset_pgd(trans_pgd, dst_addr), page,
+			 dst_addr, pgprot);
+}
+
+/* The most bits of virtual address that TTBR0 can be told to translate. */
+static unsigned int max_va_bits(void)
+{
+	u64 mmfr2 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR2_EL1);
+
+	if (IS_ENABLED(CONFIG_ARM64_64K_PAGES) &&
+	    cpuid_feature_extract_unsigned_field(mmfr2,
+						 ID_AA64MMFR2_LVA_SHIFT))
+		return 52;
+	return 48;
+}
+
+/* Bits of address that one table resolves, and that a full top table spans */
+#define INDEX_BITS	(PAGE_SHIFT - 3)
+#define EXTENDED_SHIFT	(PGDIR_SHIFT + INDEX_BITS)
+
+/*
+ * The entry of *@pgd for an address that may be above the kernel's VA range.
+ *
+ * pgd_offset_pgd() cannot tell: it masks the index to the table's usual size
+ * and would return the entry of another address. While the table's page has
+ * room the full index is right; T0SZ makes the hardware use as much of it. A
+ * full table goes below one entry of another, which becomes *@pgd. A table
+ * descriptor is the same at every level, so the helper of the lowest writes it.
+ *
+ * Returns NULL if there is no page for the other table.
+ */
+static pgd_t *extended_pgd_offset(struct trans_pgd_info *info, pgd_t **pgd,
+				  phys_addr_t addr)
+{
+	pgd_t *table = *pgd;
+
+	if (addr >> EXTENDED_SHIFT) {
+		*pgd = trans_alloc(info);
+		if (!*pgd)
+			return NULL;
+		pmd_populate_kernel(&init_mm,
+				    (pmd_t *)(*pgd + (addr >> EXTENDED_SHIFT)),
+				    (pte_t *)table);
+		addr &= GENMASK_ULL(EXTENDED_SHIFT - 1, 0);
+	}
+
+	return table + (addr >> PGDIR_SHIFT);
+}
+
+/**
+ * trans_pgd_map_identity() - map one page of code at its physical address
+ * @info:	allocator of the tables' pages
+ * @page:	linear map address of the page
+ * @ttbr0:	set to the physical address of the top table
+ * @t0sz:	set to the TCR_EL1.T0SZ that goes with it
+ *
+ * The page is executable and writable, at the virtual address in TTBR0 that
+ * equals its physical address, so that the code goes on when the MMU is
+ * switched off. trans_pgd_install_ttbr0() takes what is returned.
+ *
+ * Return: 0, -ENOMEM, or -EADDRNOTAVAIL if the MMU cannot map so high an
+ * address at itself, with @ttbr0 and @t0sz untouched. The pages belong to the allocator in any case.
+ */
+int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
+			   phys_addr_t *ttbr0, unsigned long *t0sz)
+{
+	phys_addr_t addr = virt_to_phys(page);
+	unsigned int bits = max_t(unsigned int, fls64(addr), vabits_actual);
+	pgd_t *pgd, *pgdp;
+	int ret;
+
+	if (bits > max_va_bits() || addr >> EXTENDED_SHIFT >> INDEX_BITS) {
+		pr_err("code page at %pa is above what the MMU can map at its own address\n",
+		       &addr);
+		return -EADDRNOTAVAIL;
+	}
+
+	pgd = trans_alloc(info);
+	if (!pgd)
+		return -ENOMEM;
+
+	pgdp = extended_pgd_offset(info, &pgd, addr);
+	if (!pgdp)
+		return -ENOMEM;
+
+	ret = map_below(info, pgdp, page, addr, PAGE_KERNEL_EXEC);
+	if (ret)
+		return ret;
+
+	*ttbr0 = virt_to_phys(pgd);
+	*t0sz = TCR_T0SZ(bits);
+	return 0;
+}
+
+/**
+ * trans_pgd_copy_code() - put code where it runs while memory is overwritten
+ * @page:	linear map address of the page that it will run from
+ * @code:	position independent code
+ * @size:	its size in bytes, at most a page
+ *
+ * Once this returns the code can be executed at any mapping of the page, with
+ * the MMU on or off, by this CPU or another that takes a context
+ * synchronization event first.
+ */
+void trans_pgd_copy_code(void *page, const void *code, size_t size)
+{
+	memcpy(page, code, size);
+	/* to the PoC: with the MMU off instructions are fetched from there */
+	__flush_dcache_area(page, size);
+	/* by every alias: it is not executed at its linear map address */
+	sync_icache_aliases(page, size);
+}
+
+/**
+ * trans_pgd_copy_el2_vectors() - EL2 vectors that nothing overwrites
+ * @info:		allocator of the page
+ * @el2_vectors:	set to their physical address
+ *
+ * For a kernel that runs at EL1 and was booted at EL2. The vectors take
+ * HVC_SET_VECTORS and HVC_SOFT_RESTART as the hyp-stub does. EL2 runs with its
+ * MMU off, so they are clean to the PoC when this returns. The caller installs
+ * them with __hyp_set_vectors().
+ *
+ * Return: 0, or -ENOMEM with @el2_vectors untouched. The page belongs to the
+ * allocator.
+ */
+int trans_pgd_copy_el2_vectors(struct trans_pgd_info *info,
+			       phys_addr_t *el2_vectors)
+{
+	void *page = trans_alloc(info);
+
+	if (!page)
+		return -ENOMEM;
+
+	trans_pgd_copy_code(page, trans_pgd_el2_vectors,
+			    sizeof(trans_pgd_el2_vectors));
+	*el2_vectors = virt_to_phys(page);
+	return 0;
+}

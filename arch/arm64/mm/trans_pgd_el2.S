@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * EL2 vectors for the time in which memory is overwritten.
+ *
+ * A kernel that runs at EL1 and was booted at EL2 leaves the hyp-stub there.
+ * Its text goes when memory is overwritten, so these vectors, in a page of
+ * their own, stand in for it. They speak the hyp-stub's protocol, but for
+ * HVC_RESET_VECTORS: there is nothing to go back to.
+ *
+ * Every handler fits into its slot of the table. So the table is all there is,
+ * runs wherever it is copied to and needs no data. EL2 has its MMU off.
+ */
+#include <linux/linkage.h>
+
+#include <asm/assembler.h>
+#include <asm/virt.h>
+
+	.macro	unexpected
+	.align	7
+	b	.
+	.endm
+
+	.pushsection	".rodata", "a"
+	.align	11
+SYM_CODE_START(trans_pgd_el2_vectors)
+	.rept	8			// EL2t and EL2h
+	unexpected
+	.endr
+
+	.align	7			// Synchronous 64-bit EL1
+	cmp	x0, #HVC_SOFT_RESTART
+	b.eq	.Lsoft_restart
+	cmp	x0, #HVC_SET_VECTORS
+	b.eq	.Lset_vectors
+	mov_q	x0, HVC_STUB_ERR
+	eret
+
+	/* x1: physical address of the vectors */
+.Lset_vectors:
+	msr	vbar_el2, x1
+	mov	x0, xzr
+	eret
+
+	/* x1: where to go, by physical address; x2 to x4: its x0 to x2 */
+.Lsoft_restart:
+	mov	x5, x1
+	mov	x0, x2
+	mov	x1, x3
+	mov	x2, x4
+	mov	x3, xzr
+	br	x5
+
+	.rept	7			// IRQ, FIQ, SError; 32-bit EL1
+	unexpected
+	.endr
+	.org	trans_pgd_el2_vectors + 0x800
+SYM_CODE_END(trans_pgd_el2_vectors)
+	.popsection

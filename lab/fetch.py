@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the lab takes from Debian: the base kernel source, the files of the
+guest and the header of QEMU's plugins.
+
+All of it comes by apt, through the mirror that the machine already uses, with
+the machine's own proxies and credentials and with signatures checked. Lists,
+state and cache are private, in build/apt, so the machine's stay as they are.
+"""
+
+import contextlib
+import functools
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+
+from lab.util import (BUILD, LOGS, LabError, locked, made_whole, main, need_space, output, remove,
+                      run, say)
+
+KEYRING = pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SUITE = "bookworm"              # the guest's Debian
+PACKAGES = ("kexec-tools", "busybox-static", "makedumpfile")
+PROGRAMS = ("kexec", "vmcore-dmesg", "makedumpfile", "busybox")
+
+# Newest first. The package's version is named, so that every run has the same base.
+SOURCES = (("Debian-Security", "bullseye-security", "5.10.262-1"),
+           ("Debian", "bullseye", "5.10.223-1"))
+KERNEL_FILES = ("arch/arm64/kernel/machine_kexec.c", "kernel/kexec_core.c")
+
+HEADER = "qemu-plugin.h"
+
+# A machine that is set to trust unsigned packages is no reason to do so here.
+APT_CONF = """\
+Dir::State "{here}";
+Dir::State::lists "{here}/lists";
+Dir::State::status "{here}/status";
+Dir::Cache "{here}/cache";
+Dir::Etc::sourcelist "{here}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+#clear APT::Architectures;
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Update::Error-Mode "any";
+APT::Install-Recommends "false";
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
+"""
+# The machine's hooks act on the machine's lists and cache.
+NO_HOOKS = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
+
+
+def apt_get(log, options, *args, cwd=None):
+    """Run apt-get with its output in build/log/<log>; an error is apt's own first line."""
+    try:
+        run(["apt-get", *options, "-q", "-y", *args], f"apt-get {args[0]}", log=log, cwd=cwd,
+            env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"})
+    except LabError as error:
+        own = str(error).rpartition("\n  $ ")[2]       # the log has earlier commands too
+        reason = re.search(r"^ *E: (.+)", own, re.MULTILINE)
+        if not reason:
+            raise
+        raise LabError(f"apt-get {args[0]}: {reason[1].strip()} (log: {LOGS / log})") from None
+
+
+@functools.cache
+def mirrors():
+    """The mirrors that this machine's apt knows: {label: (URI, code name)}, main archive only."""
+    found = known_mirrors()
+    if "Debian" not in found:
+        # A label is in the lists, which many machine images are delivered without.
+        lists = BUILD / "apt/lists"
+        (lists / "partial").mkdir(parents=True, exist_ok=True)
+        conf = lists.with_name("lists.conf")
+        conf.write_text(f'Dir::State::lists "{lists}";\n{NO_HOOKS}{sandbox()}')
+        say("asking the machine's package sources which of them are Debian's")
+        # One source that fails is no matter as long as Debian's answers.
+        with contextlib.suppress(LabError):
+            apt_get("apt-mirrors.log", ["-c", conf], "update")
+        found = known_mirrors("-c", conf)
+        remove(lists)
+        remove(conf)
+    if "Debian" not in found:
+        raise LabError("no Debian mirror answers among this machine's package sources; see that "
+                       "they name Debian's main archive and that 'apt-get update' works")
+    return found
+
+
+def known_mirrors(*options):
+    """The mirrors in the lists that apt has."""
+    try:
+        lines = output(["apt-get", *options, "indextargets", "--format",
+                        "$(LABEL)|$(REPO_URI)|$(CODENAME)|$(COMPONENT)", "Created-By: Packages"])
+    except FileNotFoundError:
+        raise LabError("no apt-get on this machine, so nothing can be fetched") from None
+    found = {}
+    for line in lines.splitlines():
+        label, uri, codename, component = line.split("|")
+        if component == "main" and not uri.startswith("cdrom:"):
+            found.setdefault(label, (uri, codename))
+    return found
+
+
+def sandbox():
+    """apt's own user cannot write below every home directory, and apt says so each time."""
+    return 'APT::Sandbox::User "root";\n' if os.geteuid() == 0 else ""
+
+
+@contextlib.contextmanager
+def private_apt(name, sources, arch):
+    """Yield (directory, apt): private apt directories for `sources`, lists brought
+    up to date, and a function that runs apt-get there.
+
+    sources: (type, URI, suite) each. After a failure the directories stay, for apt
+    to go on with what it has; after success nothing needs them any more.
+    """
+    if not KEYRING.is_file():
+        raise LabError(f"no {KEYRING}, so signatures cannot be checked; install "
+                       "debian-archive-keyring")
+    here = BUILD / "apt" / name
+    for sub in ("lists/partial", "cache/archives/partial"):
+        (here / sub).mkdir(parents=True, exist_ok=True)
+    (here / "status").touch()
+    (here / "sources.list").write_text("".join(
+        f"{kind} [signed-by={KEYRING}] {uri} {suite} main\n" for kind, uri, suite in sources))
+    conf = here / "apt.conf"
+    conf.write_text(APT_CONF.format(here=here, arch=arch) + NO_HOOKS + sandbox())
+
+    def apt(*args):
+        apt_get(f"apt-{name}.log", ["-c", conf], *args, cwd=here)
+
+    apt("update")
+    yield here, apt
+    remove(here)
+
+
+def debs(here):
+    """The packages that apt has downloaded, sorted."""
+    return sorted((here / "cache/archives").glob("*.deb"))
+
+
+def deb_field(deb, *fields):
+    """Fields of a package's control file, as a list."""
+    form = "\n".join(f"${{{field}}}" for field in fields)
+    return output(["dpkg-deb", "--show", f"--showformat={form}", deb]).split("\n")
+
+
+def guest_root():
+    """The guest's Debian packages and all that they depend on, unpacked but not set up.
+
+    No arm64 program runs for that, so no emulation of user programs is needed, and
+    being unpacked by dpkg-deb the files are the packages' own.
+    """
+    root, listing = BUILD / "guest/root", BUILD / "guest/packages.txt"
+    if root.is_dir() and listing.is_file():
+        return root
+    with locked("guest-root"):
+        if root.is_dir() and listing.is_file():
+            return root
+        need_space(BUILD, 300)
+        say(f"fetching the guest's Debian packages ({SUITE}, arm64: {', '.join(PACKAGES)})")
+        versions = []
+        with (private_apt("guest", [("deb", mirrors()["Debian"][0], SUITE)], "arm64")
+              as (here, apt), made_whole(root) as scratch):
+            apt("install", "--download-only", *PACKAGES)
+            for deb in debs(here):
+                run(["dpkg-deb", "--extract", deb, scratch], f"unpacking {deb.name}",
+                    log="apt-guest.log")
+                versions.append(" ".join(deb_field(deb, "Package", "Version")))
+            for name in PROGRAMS:
+                program(scratch, name)
+        with made_whole(listing) as scratch:
+            scratch.write_text("\n".join(versions) + "\n")
+        say(f"guest packages: {len(versions)} in {root}")
+    return root
+
+
+def program(root, name):
+    """The path of a program in the guest's packages, which are unpacked at `root`."""
+    for folder in ("bin", "sbin", "usr/bin", "usr/sbin"):
+        path = root / folder / name
+        if path.is_file():
+            return path
+    raise LabError(f"{root} has no program {name}; remove it and run the command again")
+
+
+def source_version(path):
+    """The version of a kernel tree, by its Makefile, as "5.10.262"; None when it is none."""
+    try:
+        text = (pathlib.Path(path) / "Makefile").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL)\s*=\s*(\d+)$", text, re.MULTILINE))
+    return ".".join(fields.values()) if len(fields) == 3 else None
+
+
+def check_source(path, name):
+    """Stop unless `path`, which the user knows as `name`, is a v5.10.y tree with arm64."""
+    if not path.is_dir():
+        raise LabError(f"{name}: {'not a directory' if path.exists() else 'no such directory'}; "
+                       "set LINUX to the top of a v5.10.y source tree")
+    version = source_version(path)
+    if not version:
+        raise LabError(f"{name}: not a Linux source tree (no Makefile with VERSION, PATCHLEVEL "
+                       "and SUBLEVEL); set LINUX to the top of a v5.10.y source tree")
+    if not version.startswith("5.10."):
+        raise LabError(f"{name}: this is Linux {version}; the series is for v5.10.y")
+    for file in KERNEL_FILES:
+        if not (path / file).is_file():
+            raise LabError(f"{name}: Linux {version} without {file}, which the series changes; "
+                           "set LINUX to a whole v5.10.y source tree")
+
+
+def base_source():
+    """An unpacked Linux v5.10.y tree, which nobody may write to: LINUX=DIR, or else
+    Debian's linux-source-5.10."""
+    if os.environ.get("LINUX"):
+        path = pathlib.Path(os.environ["LINUX"]).absolute()
+        check_source(path, f"LINUX={os.environ['LINUX']}")
+        return path
+    trees = [BUILD / f"src/linux-{version.split('-')[0]}" for _, _, version in SOURCES]
+    for tree in trees:
+        if tree.is_dir():
+            return tree
+    with locked("source"):
+        for tree in trees:      # another command may just have made it
+            if tree.is_dir():
+                return tree
+        need_space(BUILD, 2048)
+        deb = download_source()
+        try:
+            return unpack_source(deb)
+        finally:
+            remove(deb)
+
+
+def download_source():
+    """The newest of Debian's linux-source-5.10 that can be had, as a .deb in build/src."""
+    found, reasons = {}, []
+    try:
+        found = mirrors()
+    except LabError as error:
+        reasons.append(str(error))
+    for label, suite, version in SOURCES:
+        # A machine that takes no security updates may have no way to their mirror.
+        if label not in found:
+            continue
+        try:
+            say(f"fetching linux-source-5.10 {version} from {suite} (120 MB)")
+            with private_apt("source", [("deb", found[label][0], suite)], "arm64") as (here, apt):
+                apt("download", f"linux-source-5.10={version}")
+                [deb] = here.glob("linux-source-5.10_*.deb")
+                if deb_field(deb, "Version") != [version]:
+                    raise LabError(f"apt-get download gave {deb.name}, not {version}")
+                (BUILD / "src").mkdir(exist_ok=True)
+                return deb.rename(BUILD / "src" / deb.name)
+        except LabError as error:
+            reasons.append(f"{suite}: {error}")
+    raise LabError("\n  ".join(["no kernel source from Debian; set LINUX=DIR to a v5.10.y tree, "
+                               "or mend this:", *reasons]))
+
+
+def unpack_source(deb):
+    """Unpack the package `deb` to build/src/linux-<version>."""
+    version = deb_field(deb, "Version")[0].split("-")[0]
+    tree = BUILD / f"src/linux-{version}"
+    say(f"unpacking Linux {version}")
+    with tempfile.TemporaryDirectory(dir=deb.parent) as folder, made_whole(tree) as scratch:
+        run(["dpkg-deb", "--extract", deb, folder], f"unpacking {deb.name}", log="source.log")
+        scratch.mkdir()
+        run(["tar", "-xf", f"{folder}/usr/src/linux-source-5.10.tar.xz", "-C", scratch,
+             "--no-same-owner", "--strip-components=1"], "unpacking the kernel source",
+            log="source.log")
+        check_source(scratch, deb.name)
+        if source_version(scratch) != version:
+            raise LabError(f"{deb.name} holds Linux {source_version(scratch)}, not {version}")
+    return tree
+
+
+def qemu_version():
+    """The version of the QEMU that the lab runs: (upstream, Debian's or None)."""
+    try:
+        line = output(["qemu-system-aarch64", "--version"]).splitlines()[0]
+    except FileNotFoundError:
+        raise LabError("no qemu-system-aarch64 on this machine; 'make host' installs it") from None
+    found = re.search(r"version ([\d.]+)(?: \(Debian (\S+)\))?", line)
+    if not found:
+        raise LabError(f"qemu-system-aarch64 gives no version that the lab can read: {line}")
+    return found.groups()
+
+
+def plugin_header():
+    """A directory with the qemu-plugin.h of the installed QEMU.
+
+    No binary package of Debian 12 has it; the source package does.
+    """
+    upstream, debian = qemu_version()
+    prefix = pathlib.Path(shutil.which("qemu-system-aarch64")).resolve().parent.parent
+    for folder in (prefix / "include", prefix / "include/qemu"):
+        if (folder / HEADER).is_file():
+            return folder
+    if not debian:
+        raise LabError(f"QEMU {upstream} is not Debian's, and {prefix}/include has no {HEADER}; "
+                       "install that file from QEMU's source")
+    version = re.sub(r"\+b\d+$", "", debian)        # a rebuild has the same source
+    folder = BUILD / "qemu" / version.replace(":", "_")
+    if not folder.is_dir():
+        with locked("plugin-header"):
+            if not folder.is_dir():
+                need_space(BUILD, 300)
+                fetch_header(version, folder)
+    return folder
+
+
+def fetch_header(version, folder):
+    """Make `folder` with the header from Debian's source of QEMU `version`, or of
+    another with the same upstream version, which has the same header."""
+    say(f"fetching {HEADER} from the source of QEMU {version}")
+    found = mirrors()
+    sources = [("deb-src", *found["Debian"])]
+    if "Debian-Security" in found:
+        sources.append(("deb-src", *found["Debian-Security"]))
+    with private_apt("qemu", sources, "arm64") as (here, apt), made_whole(folder) as scratch:
+        text = output(["apt-cache", "-c", here / "apt.conf", "showsrc", "--only-source", "qemu"])
+        listed = re.findall(r"^Version: (.+)$", text, re.MULTILINE)
+        same = [other for other in listed if other.rpartition("-")[0] == version.rpartition("-")[0]]
+        if not same:
+            raise LabError(f"Debian's mirror has the source of QEMU {' and '.join(listed)}, not of "
+                           f"{version}, which is installed; bring QEMU up to date with apt-get")
+        apt("source", "--download-only", "--tar-only",
+            f"qemu={version if version in same else same[0]}")
+        [tarball] = here.glob("qemu_*.orig.tar.*")
+        scratch.mkdir()
+        run(["tar", "-xf", tarball, "-C", scratch, "--no-same-owner", "--wildcards",
+             "--transform=s,.*/,,", f"*/include/*/{HEADER}"], f"unpacking {HEADER}",
+            log="apt-qemu.log")
+
+
+def command(_):
+    """Fetch all that there is to fetch."""
+    tree = base_source()
+    print(f"kernel source: {tree} (Linux {source_version(tree)})")
+    print(f"guest packages: {guest_root()}")
+    print(f"QEMU's plugin header: {plugin_header()}")
+
+
+if __name__ == "__main__":
+    main(command)

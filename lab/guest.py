@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the guest boots with: an initramfs of Debian's own arm64 programs, the
+same with a payload to carry through a hand-over, and disks.
+
+All in Python and without root: the archives are written entry by entry, sorted
+and without times, so equal inputs give equal bytes.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import random
+import re
+import shutil
+import tempfile
+
+from lab import fetch
+from lab.util import BUILD, LAB, LabError, locked, made_whole, main, need_space, output, run, say
+
+GUEST = BUILD / "guest"
+INIT = LAB / "guest/init"
+FOLDERS = ("bin", "dev", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr",
+           "usr/bin", "usr/sbin")
+# glibc loads this one by name when a thread is cancelled; no program lists it.
+UNLISTED = ("libgcc_s.so.1",)
+PAD = 512
+
+
+class Newc:
+    """Writes a cpio archive in the `newc` format, which the kernel unpacks."""
+
+    def __init__(self, out):
+        self.out = out
+        self.inode = 0
+
+    def header(self, name, mode, size=0, device=(0, 0)):
+        """The header of one entry; `size` bytes of data must follow, then pad()."""
+        self.inode += 1
+        encoded = name.encode() + b"\0"
+        fields = (self.inode, mode, 0, 0, 1, 0, size, 0, 0, *device, len(encoded), 0)
+        self.out.write(b"070701" + b"".join(b"%08X" % field for field in fields) + encoded)
+        self.pad(4)
+
+    def pad(self, to):
+        """Zeros up to a multiple of `to`."""
+        self.out.write(bytes(-self.out.tell() % to))
+
+    def folder(self, name):
+        """A directory."""
+        self.header(name, 0o040755)
+
+    def file(self, name, data, mode=0o644):
+        """A file with its content."""
+        self.header(name, 0o100000 | mode, len(data))
+        self.out.write(data)
+        self.pad(4)
+
+    def end(self):
+        """The trailer, and zeros so that another archive may follow."""
+        self.header("TRAILER!!!", 0)
+        self.pad(PAD)
+
+
+@contextlib.contextmanager
+def kept(path, *inputs):
+    """Yield a scratch path to make `path` from, or None when `path` is there,
+    was made from the same inputs and has not been written to since."""
+    key = path.with_name(path.name + ".key")
+    wanted = hashlib.sha256(repr(inputs).encode()).hexdigest()
+
+    def current():
+        with contextlib.suppress(FileNotFoundError):
+            return key.read_text() == f"{wanted} {path.stat().st_mtime_ns}\n"
+        return False
+
+    if current():
+        yield None
+        return
+    with locked("guest"):
+        if current():
+            yield None
+            return
+        with made_whole(path) as scratch:
+            yield scratch
+        key.write_text(f"{wanted} {path.stat().st_mtime_ns}\n")
+
+
+def needed(binary):
+    """The names of the libraries, and of the loader, that an arm64 program asks for."""
+    text = output(["readelf", "--wide", "--dynamic", "--program-headers", binary])
+    return (re.findall(r"\(NEEDED\).*\[(.+)\]", text)
+            + re.findall(r"program interpreter: .*/(.+)\]", text))
+
+
+def library(root, name):
+    """Where the guest's packages have a library."""
+    for folder in ("lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"):
+        if (root / folder / name).is_file():
+            return root / folder / name
+    raise LabError(f"{root} lacks {name}; remove it and run the command again")
+
+
+def programs(root):
+    """The files of the initramfs: {name in the guest: path}. Only the programs that
+    the lab runs and the libraries that they load, for every boot unpacks it all
+    under emulation."""
+    files = {}
+    for name in fetch.PROGRAMS:
+        files[f"{'bin' if name == 'busybox' else 'sbin'}/{name}"] = fetch.program(root, name)
+    wanted = set(UNLISTED).union(*map(needed, files.values()))
+    while wanted:
+        name = wanted.pop()
+        files[f"lib/{name}"] = library(root, name)
+        wanted |= {lib for lib in needed(files[f"lib/{name}"]) if f"lib/{lib}" not in files}
+    return files
+
+
+def initramfs():
+    """build/guest/initramfs.cpio."""
+    root = fetch.guest_root()
+    path = GUEST / "initramfs.cpio"
+    with kept(path, INIT.read_bytes(), pathlib.Path(__file__).read_bytes(),
+              (GUEST / "packages.txt").read_bytes()) as scratch:
+        if scratch:
+            need_space(GUEST, 32)
+            with open(scratch, "wb") as out:
+                archive = Newc(out)
+                for name in FOLDERS:
+                    archive.folder(name)
+                # The kernel opens it for init before anything can be mounted.
+                archive.header("dev/console", 0o020600, device=(5, 1))
+                archive.file("init", INIT.read_bytes(), 0o755)
+                for name, source in sorted(programs(root).items()):
+                    archive.file(name, source.read_bytes(), 0o755)
+                archive.end()
+            say(f"initramfs: {scratch.stat().st_size >> 10} KiB")
+    return path
+
+
+def payload_initramfs(mib, seed=1):
+    """build/guest/payload-<mib>.cpio: the initramfs with `mib` MiB of random data in
+    /payload.bin, which depends on the seed alone, and its sum in /payload.md5."""
+    base = initramfs()
+    path = GUEST / f"payload-{mib}.cpio"
+    with kept(path, mib, seed, base.with_name(base.name + ".key").read_text()) as scratch:
+        if scratch:
+            need_space(GUEST, mib + 32)
+            numbers, md5 = random.Random(seed), hashlib.md5()
+            with open(scratch, "wb") as out:
+                out.write(base.read_bytes())
+                archive = Newc(out)
+                archive.header("payload.bin", 0o100644, mib << 20)
+                for _ in range(mib):
+                    block = numbers.randbytes(1 << 20)
+                    md5.update(block)
+                    out.write(block)
+                archive.file("payload.md5", f"{md5.hexdigest()}  /payload.bin\n".encode())
+                archive.end()
+    return path
+
+
+def disk(path, files, room=8):
+    """An ext2 image at `path` with {name: source} in it and `room` MiB to spare.
+
+    One that a guest has written to is made anew.
+    """
+    path = pathlib.Path(path)
+    stats = {name: pathlib.Path(source).stat() for name, source in files.items()}
+    with kept(path, room, [(name, str(files[name]), stat.st_size, stat.st_mtime_ns)
+                           for name, stat in sorted(stats.items())]) as scratch:
+        if scratch:
+            used = sum(stat.st_size for stat in stats.values()) >> 20
+            need_space(path.parent, 2 * used + room + 16)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                for name, source in files.items():
+                    copy = pathlib.Path(folder, name)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, copy)
+                # sbin is not on every user's PATH.
+                run(["mke2fs", "-q", "-t", "ext2", "-d", folder, scratch,
+                     f"{used + used // 16 + room + 4}M"], f"making {path.name}", log="guest.log",
+                    env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+    return path
+
+
+def swap_disk(path, mib):
+    """An empty sparse disk for the guest to make swap of: new at each call, for an old
+    one may hold a hibernated kernel."""
+    path = pathlib.Path(path)
+    with made_whole(path) as scratch:
+        with open(scratch, "wb") as out:
+            out.truncate(mib << 20)
+    return path
+
+
+if __name__ == "__main__":
+    main(lambda args: print(initramfs()))

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the lab needs on the machine that it runs on: Debian packages, and a QEMU
+that is new enough. `python3 -m lab.host` sees to both."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+
+from lab import fetch
+from lab.util import LabError, locked, main, output, say
+
+QEMU_NEEDED = (7, 2)            # the first that Debian builds with TCG plugins
+
+# Recommended packages are not installed, so what is needed of them is named:
+# libc6-dev for the kernel's host programs, ipxe-qemu for QEMU's network card.
+PACKAGES = """
+    gcc libc6-dev binutils make bc bison flex libssl-dev libelf-dev device-tree-compiler ccache
+    cpio rsync xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
+    qemu-system-arm ipxe-qemu gdb-multiarch pkg-config libglib2.0-dev
+    python3-pytest python3-pexpect python3-pytest-xdist
+""".split()
+CROSS_PACKAGES = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
+
+# For machines without dpkg.
+TOOLS = """
+    gcc readelf make bc bison flex dtc ccache cpio rsync xz git mke2fs
+    qemu-system-aarch64 gdb-multiarch pkg-config
+""".split()
+MODULES = ["pytest", "pexpect", "xdist"]
+
+
+def cross_compile():
+    """The prefix of the arm64 compiler and its tools: the kernel's CROSS_COMPILE."""
+    return "" if platform.machine() == "aarch64" else "aarch64-linux-gnu-"
+
+
+def missing_packages():
+    """The Debian packages that are not installed."""
+    wanted = PACKAGES + (CROSS_PACKAGES if cross_compile() else [])
+    listed = output(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n",
+                     *wanted], ok=(0, 1))
+    installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
+    return [name for name in wanted if name not in installed]
+
+
+def missing_tools():
+    """The tools that are not on PATH, for a machine without Debian packages."""
+    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    return [tool for tool in [*TOOLS, cross_compile() + "gcc"] if not shutil.which(tool, path=path)]
+
+
+def install(packages):
+    """Install Debian packages; needs root."""
+    say(f"installing {len(packages)} Debian packages: {' '.join(packages)}")
+    try:
+        fetch.apt_get("host.log", [], "update")
+    except LabError as error:       # of one source among many, perhaps
+        say(f"{error}; going on with the lists that apt has")
+    fetch.apt_get("host.log", ["-o", "DPkg::Lock::Timeout=300"],
+                  "install", "--no-install-recommends", *packages)
+    say("packages installed")
+
+
+def check_python():
+    """Stop when this Python has not the modules; another one than Debian's may be first
+    on PATH, and does not see Debian's packages."""
+    missing = [name for name in MODULES if not importlib.util.find_spec(name)]
+    if missing:
+        raise LabError(f"{sys.executable} lacks the modules {', '.join(missing)}; on Debian, "
+                       "run the lab with /usr/bin/python3, which has them")
+
+
+def check_qemu():
+    """Stop at a QEMU that is too old, or that was built without plugins."""
+    found = fetch.qemu_version()[0]
+    needed = ".".join(map(str, QEMU_NEEDED))
+    if tuple(int(number) for number in found.split(".")[:2]) < QEMU_NEEDED:
+        raise LabError(f"{shutil.which('qemu-system-aarch64')} is QEMU {found}; the lab needs "
+                       f"{needed} or newer, for it counts a guest's accesses with a TCG plugin")
+    # A QEMU that can load plugins fails at the file; one that cannot, before.
+    answer = subprocess.run(
+        ["qemu-system-aarch64", "-M", "none", "-display", "none", "-monitor", "none",
+         "-plugin", "file=/nonexistent"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, timeout=60, check=False).stderr
+    if "could not load plugin" not in answer.lower():
+        raise LabError(f"{shutil.which('qemu-system-aarch64')} was built without TCG plugins, "
+                       "which the lab counts a guest's accesses with")
+
+
+def ensure():
+    """See that the machine has what the lab needs: install it, or say how to."""
+    if not shutil.which("dpkg-query"):
+        if missing := missing_tools():
+            raise LabError(f"this machine lacks {', '.join(missing)}; install them (the lab knows "
+                           "only Debian's packages)")
+    elif missing := missing_packages():
+        if os.geteuid() != 0:
+            raise LabError("Debian packages are missing; run: sudo apt-get install "
+                           f"--no-install-recommends {' '.join(missing)}")
+        with locked("host"):
+            if missing := missing_packages():
+                install(missing)
+    check_python()
+    check_qemu()
+
+
+def command(_):
+    """make host"""
+    ensure()
+    say("this machine has what the lab needs")
+
+
+if __name__ == "__main__":
+    main(command)

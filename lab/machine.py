@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One arm64 machine under QEMU, driven over its serial console.
+
+Everything that goes wrong in it (a report of the kernel, an early end, silence)
+is a LabError of one line that names the console log.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import re
+import shlex
+import time
+
+import pexpect
+
+from lab.util import LabError
+
+QEMU = "qemu-system-aarch64"
+# Seconds for what an idle two-core machine does in at most a tenth of that. Every
+# timeout is this one or a multiple, so that a slow machine has one number to raise.
+PATIENCE = int(os.environ.get("LAB_PATIENCE", "60"))
+RAM = 0x40000000                # where the virt machine's memory begins
+SLOTS = 32                      # virtio-mmio transports of the virt machine
+PROMPT = "lab# "
+LINE_END = re.compile(r"\r+\n")     # the guest's terminal and QEMU's both add a return
+# panic=-1 with -no-reboot: a panic ends QEMU at once, with the whole report logged.
+CMDLINE = "console=ttyAMA0 earlycon loglevel=8 panic=-1"
+
+# (options of the machine, options of the CPU). cortex-a57 has no VHE, max has.
+# its=off: LPI tables do not survive kexec. lpa2=off: plain v5.10 does not take a CPU
+# whose 4K granule reads "with 52 bits" for one that has it. pauth-impdef: QEMU's
+# architected pointer authentication costs half the time of a kernel that uses it.
+LEVELS = {
+    "el1": ("gic-version=2", "cortex-a57"),
+    "nvhe": ("gic-version=2,virtualization=on", "cortex-a57"),
+    "vhe": ("gic-version=2,virtualization=on", "max,pauth-impdef=on,lpa2=off"),
+    "kvm": ("accel=kvm,gic-version=host,its=off", "host"),
+}
+
+# Whole lines, so that the report is complete where it is judged. The crash that the
+# kdump test asks for is no trouble.
+TROUBLE = re.compile(
+    r"[^\n]*(?:Kernel panic - not syncing: (?!sysrq triggered crash)|"
+    r"Unable to handle kernel|Internal error:|Oops|\bBUG\b|WARNING: |\bKASAN\b|\bUBSAN\b|"
+    r"possible (?:circular|recursive) locking|inconsistent lock state|suspicious RCU usage|"
+    r"INFO: (?:task|rcu|trying to register)|detected stalls|bad page state|"
+    r"Synchronous External Abort|SError Interrupt)[^\n]*\n", re.IGNORECASE)
+
+
+def kvm_works():
+    """Whether this host can run the guest on its own CPU."""
+    return platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+class Machine:
+    """A context manager; QEMU runs from `with` to its end and never longer.
+
+    name: of the logs; images: drives that the guest cannot write to, from /dev/vda
+    on, and after them drives: those that it can; logs: the folder for the console
+    log and for the output of the plugin (a path, or None to run without).
+    """
+
+    def __init__(self, name, level, kernel, initrd, logs, append="", memory=1024, smp=2,
+                 images=(), drives=(), plugin=None):
+        self.logs = pathlib.Path(logs)
+        self.log = self.logs / f"{name}.console.log"
+        self.report = self.logs / f"{name}.relocation.json"
+        self.plugin = plugin if level != "kvm" else None
+        self.child = None
+        self.count = 0
+        options, cpu = LEVELS[level]
+        self.argv = ["-machine", f"virt,{options}", "-cpu", cpu, "-m", f"{memory}M",
+                     "-smp", str(smp), "-nodefaults", "-no-reboot", "-display", "none",
+                     "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+                     "-kernel", kernel, "-initrd", initrd, "-append", f"{CMDLINE} {append}"]
+        for slot, (path, mode) in enumerate([(path, "on") for path in images]
+                                            + [(path, "off") for path in drives]):
+            # Named buses, for the kernel's order of disks is the order of addresses.
+            self.argv += ["-drive", f"if=none,id=drive{slot},format=raw,readonly={mode},"
+                                    f"file={str(path).replace(',', ',,')}",
+                          "-device", f"virtio-blk-device,drive=drive{slot},"
+                                     f"bus=virtio-mmio-bus.{slot}"]
+        if self.plugin:
+            self.argv += ["-plugin", f"{plugin},out={self.report},lo={RAM:#x},"
+                                     f"hi={RAM + (memory << 20):#x}"]
+
+    def __enter__(self):
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.report.unlink(missing_ok=True)
+        try:
+            self.child = pexpect.spawn(QEMU, [str(arg) for arg in self.argv], echo=False,
+                                       encoding="utf-8", codec_errors="replace", maxread=1 << 16)
+        except pexpect.ExceptionPexpect:
+            raise LabError(f"no command {QEMU} on this machine; "
+                           "'make host' installs what the lab needs") from None
+        self.child.delaybeforesend = None
+        self.child.logfile_read = open(self.log, "w", encoding="utf-8", newline="")
+        return self
+
+    def __exit__(self, exception, *_):
+        self.child.close(force=True)
+        self.child.logfile_read.close()
+        if not exception:
+            self.check_console()
+
+    def fail(self, why):
+        """Raise, once the log has the rest of what the guest is saying."""
+        with contextlib.suppress(pexpect.TIMEOUT):
+            self.child.expect(pexpect.EOF, timeout=2)
+        self.child.logfile_read.flush()
+        raise LabError(f"{why} (console log: {self.log})")
+
+    def expect(self, pattern, timeout=PATIENCE, what=None):
+        """Wait for the pattern on the console; return the match object."""
+        what = what or repr(pattern)
+        found = self.child.expect([pattern, TROUBLE, pexpect.EOF, pexpect.TIMEOUT], timeout)
+        if found == 1:
+            self.fail(f"while waiting for {what}: {self.child.match.group().strip()}")
+        if found == 2:
+            self.fail(f"the machine ended while waiting for {what}")
+        if found == 3:
+            self.fail(f"no {what} within {timeout} s")
+        return self.child.match
+
+    def wait_ready(self, timeout=PATIENCE):
+        """Wait for a kernel to reach the shell of user space; return its release."""
+        release = self.expect(r"LAB READY (\S+)\r", timeout, "user space").group(1)
+        self.expect(PROMPT, timeout, "the shell")
+        return release
+
+    def sh(self, command, timeout=PATIENCE, check=True):
+        """Run a command in the guest; return what it printed.
+
+        Kernel messages land where they happen. check: fail on an exit status but 0.
+        """
+        self.count += 1
+        mark = f"LAB{self.count}"
+        # eval: whatever the command ends with, what follows still runs.
+        self.send(f"echo {mark} BEGIN; eval {shlex.quote(command)}; echo {mark} END $?")
+        self.expect(rf"{mark} BEGIN\r+\n", timeout, f"'{command}'")
+        status = self.expect(rf"{mark} END (\d+)\r+\n", timeout, f"the end of '{command}'").group(1)
+        text = LINE_END.sub("\n", self.child.before)
+        self.expect(PROMPT, timeout, "the shell")
+        if check and status != "0":
+            self.fail(f"'{command}' ended with status {status}: {' '.join(text.split())[-300:]}")
+        return text
+
+    def send(self, line):
+        """Type a line."""
+        self.child.send(line + "\n")
+
+    def wait_exit(self, timeout=PATIENCE):
+        """Wait until the machine has switched itself off, as the last send() asked."""
+        found = self.child.expect([TROUBLE, PROMPT, pexpect.EOF, pexpect.TIMEOUT], timeout)
+        if found == 0:
+            self.fail(f"while switching off: {self.child.match.group().strip()}")
+        if found == 1:
+            self.fail(f"back at the shell instead of off: {' '.join(self.child.before.split())}")
+        if found == 3:
+            self.fail(f"not switched off within {timeout} s")
+        self.child.wait()
+        if self.child.exitstatus:
+            self.fail(f"QEMU ended with status {self.child.exitstatus}")
+
+    def relocations(self):
+        """What the plugin saw, oldest first; None without the plugin. A relocation
+        is complete there once the next kernel runs."""
+        if not self.plugin:
+            return None
+        return [json.loads(line) for line in self.report.read_text().splitlines()]
+
+    def console(self):
+        """All that the console has shown."""
+        if not self.child.logfile_read.closed:
+            self.child.logfile_read.flush()
+        with open(self.log, encoding="utf-8", newline="") as log:
+            return LINE_END.sub("\n", log.read())
+
+    def check_console(self):
+        """Fail on any report of trouble, whether or not somebody waited for it. The
+        end of the `with` does this when all went well so far."""
+        report = TROUBLE.search(self.console())
+        if report:
+            raise LabError(f"{report.group().strip()} (console log: {self.log})")
+
+
+def seconds(since):
+    """Seconds of wall clock since a time.monotonic()."""
+    return round(time.monotonic() - since, 2)

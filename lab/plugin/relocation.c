@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * QEMU TCG plugin that sees a kernel relocate, whichever kernel it is.
+ *
+ * While one kernel hands over to the next, nothing may run but one page of code
+ * that nothing overwrites, at a low address whether the MMU is on (VA == PA,
+ * TTBR0) or off. So relocation is one burst of instructions: in one low page,
+ * with no other code in between, that stores much. Each such burst becomes one
+ * line of JSON in the output file:
+ *
+ *   page           where the code was, by 4 KiB granule
+ *   insns          instructions executed
+ *   mmu_off_insns  how many of them ran with the MMU off
+ *   low, high      data accesses and their bytes, below and above 2^48. With the
+ *                  MMU on, TTBR1 translates: addresses are high. With it off they
+ *                  are physical: low.
+ *
+ * A load or store of a pair counts as two accesses; cache maintenance as none.
+ *
+ * Arguments:
+ *   out=FILE  takes the lines
+ *   lo=, hi=  where the page can be: guest RAM. User space lies elsewhere, and is
+ *             left fast by being left out. (Default: anywhere below 2^48.)
+ *   min=      bytes that a burst stores at least. (Default: 256 KiB, more than
+ *             head.S stores to make the early page tables.)
+ */
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <qemu-plugin.h>
+
+QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+
+#define MAX_VCPUS	64
+#define PAGE_MASK	(~(uint64_t)0xfff)
+#define LOW_END		((uint64_t)1 << 48)
+/* v5.10's hibernate maps its code at PAGE_SIZE, up to 64 KiB; nobody else does. */
+#define FIRST_PAGES	((uint64_t)0x20000)
+
+/* msr sctlr_el1, <any register> */
+#define MSR_SCTLR_EL1	0xd5181000u
+#define MSR_RT_MASK	0x0000001fu
+
+struct accesses {
+	uint64_t loads, load_bytes, stores, store_bytes;
+};
+
+struct burst {
+	uint64_t page;
+	uint64_t elsewhere;		/* the counter's value, to see it change */
+	uint64_t insns;
+	uint64_t insns_after_msr;
+	bool msr;
+	struct accesses low, high;
+};
+
+static struct burst bursts[MAX_VCPUS];
+static uint64_t lo, hi = LOW_END, min_bytes = 256 << 10;
+static FILE *out;
+
+/*
+ * Translation blocks executed outside [lo, hi). All vCPUs share it and race for
+ * it, and lose counts: only whether it moved is asked. Another vCPU that runs
+ * during relocation does move it; then the burst is seen as several, rightly.
+ */
+static uint64_t elsewhere;
+
+static void print_accesses(const char *name, const struct accesses *a)
+{
+	fprintf(out, ", \"%s\": {\"loads\": %" PRIu64 ", \"load_bytes\": %" PRIu64
+		", \"stores\": %" PRIu64 ", \"store_bytes\": %" PRIu64 "}",
+		name, a->loads, a->load_bytes, a->stores, a->store_bytes);
+}
+
+static void end_burst(struct burst *b)
+{
+	uint64_t off = b->insns_after_msr;
+
+	if (b->low.store_bytes + b->high.store_bytes < min_bytes)
+		return;
+
+	/* No msr: the MMU stayed as it was, and the addresses tell how that was. */
+	if (!b->msr && b->low.stores)
+		off = b->insns;
+
+	flockfile(out);
+	fprintf(out, "{\"page\": \"0x%" PRIx64 "\", \"insns\": %" PRIu64
+		", \"mmu_off_insns\": %" PRIu64, b->page, b->insns, off);
+	print_accesses("low", &b->low);
+	print_accesses("high", &b->high);
+	fprintf(out, "}\n");
+	fflush(out);
+	funlockfile(out);
+}
+
+/*
+ * What a block's callback has to know fits in its one pointer, so that nothing is
+ * allocated: the page, in the 12 bits below it the number of instructions (at most
+ * 512), and above its 48 bits one more than how many of them follow the msr.
+ */
+static void *pack(uint64_t page, uint64_t insns, uint64_t msr)
+{
+	return (void *)(uintptr_t)(msr << 48 | page | insns);
+}
+
+static void block_executed(unsigned int vcpu, void *packed)
+{
+	uint64_t info = (uintptr_t)packed;
+	uint64_t page = info & (LOW_END - 1) & PAGE_MASK;
+	uint64_t insns = info & ~PAGE_MASK;
+	uint64_t msr = info >> 48;
+	struct burst *b = &bursts[vcpu];
+
+	if (page != b->page || elsewhere != b->elsewhere) {
+		end_burst(b);
+		*b = (struct burst){ .page = page, .elsewhere = elsewhere };
+	}
+
+	b->insns += insns;
+	if (b->msr)
+		b->insns_after_msr += insns;
+	else if (msr)
+		b->insns_after_msr = msr - 1;
+	b->msr |= msr;
+}
+
+static void data_accessed(unsigned int vcpu, qemu_plugin_meminfo_t info,
+			  uint64_t address, void *unused)
+{
+	struct burst *b = &bursts[vcpu];
+	struct accesses *a = address < LOW_END ? &b->low : &b->high;
+	uint64_t bytes = (uint64_t)1 << qemu_plugin_mem_size_shift(info);
+
+	(void)unused;
+	if (qemu_plugin_mem_is_store(info)) {
+		a->stores++;
+		a->store_bytes += bytes;
+	} else {
+		a->loads++;
+		a->load_bytes += bytes;
+	}
+}
+
+static bool is_msr_sctlr(const struct qemu_plugin_insn *insn)
+{
+	uint32_t word;
+
+	memcpy(&word, qemu_plugin_insn_data(insn), sizeof(word));
+	return (word & ~MSR_RT_MASK) == MSR_SCTLR_EL1;
+}
+
+static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	uint64_t pc = qemu_plugin_tb_vaddr(tb);
+	size_t insns = qemu_plugin_tb_n_insns(tb), msr = 0, i;
+
+	(void)id;
+	if (pc >= FIRST_PAGES && (pc < lo || pc >= hi)) {
+		qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64,
+							 &elsewhere, 1);
+		return;
+	}
+
+	for (i = 0; i < insns; i++) {
+		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+
+		if (!msr && is_msr_sctlr(insn))
+			msr = insns - i;
+		qemu_plugin_register_vcpu_mem_cb(insn, data_accessed,
+						 QEMU_PLUGIN_CB_NO_REGS,
+						 QEMU_PLUGIN_MEM_RW, NULL);
+	}
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, block_executed, QEMU_PLUGIN_CB_NO_REGS,
+					     pack(pc & PAGE_MASK, insns, msr));
+}
+
+static void finish(qemu_plugin_id_t id, void *unused)
+{
+	int i;
+
+	(void)id;
+	(void)unused;
+	for (i = 0; i < MAX_VCPUS; i++)
+		end_burst(&bursts[i]);
+	fclose(out);
+}
+
+static int refuse(const char *why, const char *what)
+{
+	fprintf(stderr, "relocation plugin: %s: %s\n", why, what);
+	return -1;
+}
+
+QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
+					   int argc, char **argv)
+{
+	const char *path = NULL;
+	int i;
+
+	if (strcmp(info->target_name, "aarch64") || !info->system_emulation)
+		return refuse("not an arm64 machine", info->target_name);
+	if (info->system.max_vcpus > MAX_VCPUS)
+		return refuse("built for at most 64 vCPUs", "-smp");
+
+	for (i = 0; i < argc; i++) {
+		const char *value = strchr(argv[i], '=');
+
+		if (!value++)
+			return refuse("not name=value", argv[i]);
+		if (!strncmp(argv[i], "out=", 4))
+			path = value;
+		else if (!strncmp(argv[i], "lo=", 3))
+			lo = strtoull(value, NULL, 0);
+		else if (!strncmp(argv[i], "hi=", 3))
+			hi = strtoull(value, NULL, 0);
+		else if (!strncmp(argv[i], "min=", 4))
+			min_bytes = strtoull(value, NULL, 0);
+		else
+			return refuse("unknown argument", argv[i]);
+	}
+	if (!path)
+		return refuse("missing argument", "out=");
+	if (hi > LOW_END)
+		return refuse("above 2^48", "hi=");
+	out = fopen(path, "a");
+	if (!out)
+		return refuse("cannot open", path);
+
+	qemu_plugin_register_vcpu_tb_trans_cb(id, block_translated);
+	qemu_plugin_register_atexit_cb(id, finish, NULL);
+	return 0;
+}

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a hand-over is, step by step: kexec, hibernate and resume, crash and dump.
+
+`make run` and the tests share these; each step raises LabError when the guest
+does anything else than it should.
+"""
+
+import dataclasses
+import pathlib
+import re
+import time
+
+from lab import build, guest
+from lab.machine import PATIENCE, Machine, seconds
+from lab.util import LabError
+
+PAYLOAD = 64                    # MiB of random data in the second kernel's initramfs
+BUFFER = 64                     # MiB of random data in memory, to hibernate with
+SWAP = 512                      # MiB; the disk is sparse
+MEMORY = 768                    # MiB; the loader holds the payload up to three times
+IMAGES = "/dev/vda"             # the kernel and the payload, in every machine
+SWAPPED = "/dev/vdb"
+# Without this in the first kernel's command line nothing tells the table pages.
+DEBUG = 'dyndbg="file trans_pgd.c +p; file machine_kexec.c +p"'
+TABLES = re.compile(r"trans_pgd: .* (\d+) table pages")
+
+
+@dataclasses.dataclass
+class Figures:
+    """What one hand-over did; None is unknown."""
+
+    seconds: float              # until the next (or the resumed) user space answered
+    tables: int | None = None   # pages that the transitional page tables took
+    bursts: list | None = None  # what the plugin saw, see plugin/relocation.c
+
+    @property
+    def relocated(self):
+        """Bytes that the relocation wrote."""
+        return self.total("store_bytes", "low", "high")
+
+    @property
+    def mmu_off(self):
+        """Bytes that it loaded and stored with the MMU off."""
+        return self.total("load_bytes", "low") + self.total("store_bytes", "low") \
+            if self.bursts is not None else None
+
+    def total(self, key, *halves):
+        """The sum of a count over all bursts."""
+        if self.bursts is None:
+            return None
+        return sum(burst[half][key] for burst in self.bursts for half in halves)
+
+
+@dataclasses.dataclass
+class Bench:
+    """What the machines of one scenario have in common."""
+
+    name: str                   # of the logs
+    level: str
+    logs: pathlib.Path
+    flavour: str = "series"     # or "base"
+
+    def __post_init__(self):
+        self.kernel = build.kernel(self.flavour) / "Image"
+        self.image = guest.disk(guest.GUEST / f"disk-{self.flavour}.img", {
+            "Image": self.kernel, "initramfs.cpio": guest.initramfs(),
+            "payload.cpio": guest.payload_initramfs(PAYLOAD)})
+
+    def machine(self, part="", append="", drives=()):
+        """A machine, not yet started."""
+        return Machine(f"{self.name}{part}", self.level, self.kernel, guest.initramfs(),
+                       self.logs, append=f"{DEBUG} {append}", memory=MEMORY,
+                       images=[self.image], drives=drives, plugin=build.plugin())
+
+    def swap(self):
+        """An empty disk to hibernate to."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return guest.swap_disk(self.logs / f"{self.name}.swap.img", SWAP)
+
+
+def prove_mmu_on(figures, least=PAYLOAD << 20):
+    """Raise unless the hand-over relocated once, all of it, with the MMU on."""
+    if figures.bursts is None:
+        return                  # run without the plugin: nothing is known
+    if len(figures.bursts) != 1:
+        raise LabError(f"expected one relocation and saw {figures.bursts}")
+    burst = figures.bursts[0]
+    low = burst["low"]["loads"] + burst["low"]["stores"]
+    if low:
+        raise LabError(f"relocation accessed data {low} times with the MMU off: {burst}")
+    if burst["high"]["store_bytes"] < least:
+        raise LabError(f"relocation wrote less than {least} bytes: {burst}")
+
+
+def mount(machine):
+    """Make the kernel and the payload appear in /mnt."""
+    machine.sh(f"grep -q ' /mnt ' /proc/mounts || mount -t ext2 -o ro {IMAGES} /mnt")
+
+
+def load(machine, options, initrd="payload.cpio"):
+    """Load a kernel with kexec-tools; return how many pages its tables took."""
+    mount(machine)
+    machine.sh(f"kexec {options} /mnt/Image --initrd=/mnt/{initrd} --reuse-cmdline")
+    lines = TABLES.findall(machine.sh("dmesg"))
+    return int(lines[-1]) if lines else None
+
+
+def kexec(machine, how="-s", checks=True):
+    """Load the kernel again with the payload, and hand over to it.
+
+    how: -s for kexec_file_load, -c for kexec_load. checks: let the purgatory, which
+    only -c has, hash all segments before it enters the kernel. That is user space's
+    code, it takes 25 s for the payload under emulation, and the payload's own sum is
+    checked in any case.
+    """
+    seen = len(machine.relocations() or [])
+    tables = load(machine, f"{how} -l" if checks or how != "-c" else f"{how} -l --no-checks")
+    machine.sh("dmesg -n 8")
+    start = time.monotonic()
+    machine.send("kexec -e")
+    machine.expect("Bye!", what="the old kernel's last word")
+    # The hash is the only long silence.
+    machine.expect("Booting Linux", 5 * PATIENCE, "the new kernel's first word")
+    machine.wait_ready()
+    took = seconds(start)
+    machine.sh("md5sum -c /payload.md5")
+    bursts = machine.relocations()
+    return Figures(took, tables, bursts[seen:] if bursts is not None else None)
+
+
+def resume_option():
+    """What a kernel that resumes needs on its command line, and what a kexec'd one
+    must already carry for the one after it."""
+    return f"resume={SWAPPED}"
+
+
+def remember(machine):
+    """Give the machine what must survive: random memory and a process that counts."""
+    machine.sh(f"head -c {BUFFER}M /dev/urandom >/tmp/buffer; md5sum /tmp/buffer >/tmp/md5")
+    machine.sh("(n=0; while :; do n=$((n+1)); echo $n >/tmp/next; mv /tmp/next /tmp/count; "
+               "sleep 0.1; done) & echo $! >/tmp/pid")
+
+
+def check_remembered(machine):
+    """Check that the memory is the same and that the same process still counts."""
+    machine.sh("md5sum -c /tmp/md5")
+    before = int(machine.sh("cat /tmp/count"))
+    machine.sh("kill -0 $(cat /tmp/pid)")
+    machine.sh(f"while [ $(cat /tmp/count) -le {before} ]; do sleep 0.1; done")
+
+
+def hibernate(machine):
+    """Save the machine to its swap disk; it switches itself off."""
+    machine.sh(f"grep -q {SWAPPED} /proc/swaps || "
+               f"{{ blkid {SWAPPED} | grep -q swap || mkswap {SWAPPED}; swapon {SWAPPED}; }}")
+    machine.sh("dmesg -n 8; echo shutdown >/sys/power/disk")
+    # The second half is done by the kernel that resumes.
+    machine.send("echo disk >/sys/power/state; echo LAB RESUMED $?")
+    machine.wait_exit(2 * PATIENCE)
+
+
+def resume(machine):
+    """Wait for a machine just started to become the hibernated one."""
+    start = time.monotonic()
+    found = machine.expect(r"LAB (READY|RESUMED) (\S+)\r", 2 * PATIENCE, "the resumed shell")
+    if found.groups() != ("RESUMED", "0"):
+        machine.fail(f"not resumed: {found.group().strip()}")
+    took = seconds(start)
+    machine.sh("dmesg -n 5")
+    lines = TABLES.findall(machine.console())
+    return Figures(took, int(lines[-1]) if lines else None, machine.relocations())
+
+
+def kdump(machine, how="-s"):
+    """Load a crash kernel, crash, and read the dump both ways.
+
+    The machine has to have been started with crashkernel=.
+    """
+    marker = f"marker {time.monotonic_ns()}"
+    load(machine, f"{how} -p", "initramfs.cpio")
+    machine.sh(f"echo {marker} >/dev/kmsg; dmesg -n 8")
+    start = time.monotonic()
+    machine.send("echo c >/proc/sysrq-trigger")
+    machine.expect("Starting crashdump kernel", what="the crash")
+    machine.wait_ready(5 * PATIENCE)
+    took = seconds(start)
+    machine.sh(f"vmcore-dmesg /proc/vmcore | grep '{marker}'")
+    machine.sh("makedumpfile -z -d 31 /proc/vmcore /tmp/dump", 2 * PATIENCE)
+    machine.sh(f"makedumpfile --dump-dmesg /tmp/dump /tmp/dmesg && grep '{marker}' /tmp/dmesg")
+    return Figures(took, bursts=machine.relocations())
