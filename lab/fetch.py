@@ -235,6 +235,7 @@ def base_source():
         for tree in trees:      # another command may just have made it
             if tree.is_dir():
                 return tree
+        remove(BUILD / "src")   # what a killed command may have left
         need_space(BUILD, 2048)
         deb = download_source()
         try:
@@ -289,12 +290,12 @@ def unpack_source(deb):
 def qemu_version():
     """The version of the QEMU that the lab runs: (upstream, Debian's or None)."""
     try:
-        line = output(["qemu-system-aarch64", "--version"]).splitlines()[0]
+        text = output(["qemu-system-aarch64", "--version"])
     except FileNotFoundError:
         raise LabError("no qemu-system-aarch64 on this machine; 'make host' installs it") from None
-    found = re.search(r"version ([\d.]+)(?: \(Debian (\S+)\))?", line)
+    found = re.search(r"version ([\d.]+)(?: \(Debian (\S+)\))?", text)
     if not found:
-        raise LabError(f"qemu-system-aarch64 gives no version that the lab can read: {line}")
+        raise LabError(f"qemu-system-aarch64 gives no version that the lab can read: {text}")
     return found.groups()
 
 

@@ -46,8 +46,8 @@ TROUBLE = re.compile(
     r"[^\n]*(?:Kernel panic - not syncing: (?!sysrq triggered crash)|"
     r"Unable to handle kernel|Internal error:|Oops|\bBUG\b|WARNING: |\bKASAN\b|\bUBSAN\b|"
     r"possible (?:circular|recursive) locking|inconsistent lock state|suspicious RCU usage|"
-    r"INFO: (?:task|rcu|trying to register)|detected stalls|bad page state|"
-    r"Synchronous External Abort|SError Interrupt)[^\n]*\n", re.IGNORECASE)
+    r"INFO: (?:task|rcu|trying to register)|detected stalls|BUG: Bad page state|"
+    r"Synchronous External Abort|SError Interrupt)[^\n]*\n")
 
 
 def kvm_works():

@@ -5,6 +5,7 @@
 does anything else than it should.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -20,6 +21,9 @@ SWAP = 512                      # MiB; the disk is sparse
 MEMORY = 768                    # MiB; the loader holds the payload up to three times
 IMAGES = "/dev/vda"             # the kernel and the payload, in every machine
 SWAPPED = "/dev/vdb"
+# A kernel that may resume needs it; a kexec'd one carries it on to the one after it.
+RESUME = f"resume={SWAPPED}"
+CRASH = "crashkernel=128M"
 # Without this in the first kernel's command line nothing tells the table pages.
 DEBUG = 'dyndbg="file trans_pgd.c +p; file machine_kexec.c +p"'
 TABLES = re.compile(r"trans_pgd: .* (\d+) table pages")
@@ -61,7 +65,7 @@ class Bench:
     flavour: str = "series"     # or "base"
 
     def __post_init__(self):
-        self.kernel = build.kernel(self.flavour) / "Image"
+        self.kernel = build.kernel(self.flavour) / "arch/arm64/boot/Image"
         self.image = guest.disk(guest.GUEST / f"disk-{self.flavour}.img", {
             "Image": self.kernel, "initramfs.cpio": guest.initramfs(),
             "payload.cpio": guest.payload_initramfs(PAYLOAD)})
@@ -72,10 +76,15 @@ class Bench:
                        self.logs, append=f"{DEBUG} {append}", memory=MEMORY,
                        images=[self.image], drives=drives, plugin=build.plugin())
 
+    @contextlib.contextmanager
     def swap(self):
-        """An empty disk to hibernate to."""
+        """An empty disk to hibernate to, for as long as the block lasts."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        return guest.swap_disk(self.logs / f"{self.name}.swap.img", SWAP)
+        path = guest.swap_disk(self.logs / f"{self.name}.swap.img", SWAP)
+        try:
+            yield path
+        finally:
+            path.unlink()
 
 
 def prove_mmu_on(figures, least=PAYLOAD << 20):
@@ -128,15 +137,12 @@ def kexec(machine, how="-s", checks=True):
     return Figures(took, tables, bursts[seen:] if bursts is not None else None)
 
 
-def resume_option():
-    """What a kernel that resumes needs on its command line, and what a kexec'd one
-    must already carry for the one after it."""
-    return f"resume={SWAPPED}"
-
-
 def remember(machine):
     """Give the machine what must survive: random memory and a process that counts."""
-    machine.sh(f"head -c {BUFFER}M /dev/urandom >/tmp/buffer; md5sum /tmp/buffer >/tmp/md5")
+    machine.sh(f"dd if=/dev/urandom of=/tmp/buffer bs=1M count={BUFFER} iflag=fullblock && "
+               "md5sum /tmp/buffer >/tmp/md5")
+    if int(machine.sh("stat -c %s /tmp/buffer")) != BUFFER << 20:
+        machine.fail("the random buffer came out short")
     machine.sh("(n=0; while :; do n=$((n+1)); echo $n >/tmp/next; mv /tmp/next /tmp/count; "
                "sleep 0.1; done) & echo $! >/tmp/pid")
 
@@ -151,8 +157,7 @@ def check_remembered(machine):
 
 def hibernate(machine):
     """Save the machine to its swap disk; it switches itself off."""
-    machine.sh(f"grep -q {SWAPPED} /proc/swaps || "
-               f"{{ blkid {SWAPPED} | grep -q swap || mkswap {SWAPPED}; swapon {SWAPPED}; }}")
+    machine.sh(f"grep -q {SWAPPED} /proc/swaps || {{ mkswap {SWAPPED} && swapon {SWAPPED}; }}")
     machine.sh("dmesg -n 8; echo shutdown >/sys/power/disk")
     # The second half is done by the kernel that resumes.
     machine.send("echo disk >/sys/power/state; echo LAB RESUMED $?")
@@ -174,17 +179,19 @@ def resume(machine):
 def kdump(machine, how="-s"):
     """Load a crash kernel, crash, and read the dump both ways.
 
-    The machine has to have been started with crashkernel=.
+    The machine has to have been started with CRASH.
     """
     marker = f"marker {time.monotonic_ns()}"
     load(machine, f"{how} -p", "initramfs.cpio")
-    machine.sh(f"echo {marker} >/dev/kmsg; dmesg -n 8")
+    # Without a clock the guest lives in 1970, and makedumpfile takes a crash in the
+    # very first second for a dump without a time.
+    machine.sh(f"date -s @{int(time.time())}; echo {marker} >/dev/kmsg; dmesg -n 8")
     start = time.monotonic()
     machine.send("echo c >/proc/sysrq-trigger")
     machine.expect("Starting crashdump kernel", what="the crash")
     machine.wait_ready(5 * PATIENCE)
     took = seconds(start)
     machine.sh(f"vmcore-dmesg /proc/vmcore | grep '{marker}'")
-    machine.sh("makedumpfile -z -d 31 /proc/vmcore /tmp/dump", 2 * PATIENCE)
+    machine.sh("makedumpfile -c -d 31 /proc/vmcore /tmp/dump", 2 * PATIENCE)
     machine.sh(f"makedumpfile --dump-dmesg /tmp/dump /tmp/dmesg && grep '{marker}' /tmp/dmesg")
     return Figures(took, bursts=machine.relocations())

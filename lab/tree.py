@@ -144,6 +144,15 @@ def need_no_edits(what):
             f"'git -C build/linux reset --hard {known['head'][:12]}'")
 
 
+def drop_debian_ignore(source):
+    """Debian's .gitignore hides the whole source; without that, git add works as usual."""
+    text = (source / ".gitignore").read_text()
+    if "\n/*\n" in text:
+        blob = output(["git", "hash-object", "-w", "--stdin"], cwd=LINUX,
+                      stdin=text.partition("\n# Debian packaging")[0] + "\n").strip()
+        git_linux("update-index", "--cacheinfo", f"100644,{blob},.gitignore")
+
+
 def import_base(source):
     """Make build/linux with `source` as its only commit."""
     say(f"importing {source} into build/linux")
@@ -170,6 +179,7 @@ def import_base(source):
         # -f: Debian's source package has a .gitignore that ignores it all
         run(["git", f"--git-dir={LINUX}/.git", f"--work-tree={source.resolve()}", "add", "-A",
              "-f", "."], f"reading {source}", cwd=source)
+        drop_debian_ignore(source)
         tree = git_linux("write-tree")
     base = output(["git", "commit-tree", tree, "-m", f"Linux {fetch.source_version(source)}"],
                   cwd=LINUX, env=env).strip()

@@ -3,6 +3,7 @@
 how to say what is going on and how to stop with one clear message."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -36,9 +37,20 @@ def main(function):
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: the disk is full; make room and run the same command again",
+              file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def no_command(name):
+    """The error for a command that the machine lacks."""
+    return LabError(f"no command {name} on this machine; 'make host' installs what the lab needs")
 
 
 def need_space(path, mebibytes):
@@ -65,8 +77,7 @@ def run(argv, what, log=None, cwd=None, env=None, stdin=None):
                                   stdin=None if stdin is not None else subprocess.DEVNULL,
                                   stdout=out, stderr=out, check=False).returncode
         except FileNotFoundError:
-            raise LabError(f"{what}: no command {argv[0]} on this machine; "
-                           "'make host' installs what the lab needs") from None
+            raise no_command(argv[0]) from None
     if code:
         tail = path.read_text(errors="replace").splitlines()[-8:]
         if any("No space left on device" in line for line in tail):
@@ -77,8 +88,11 @@ def run(argv, what, log=None, cwd=None, env=None, stdin=None):
 
 def output(argv, cwd=None, env=None, stdin=None, ok=(0,)):
     """The standard output of a command that is expected to work."""
-    done = subprocess.run([str(a) for a in argv], cwd=cwd, env=env, input=stdin,
-                          capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([str(a) for a in argv], cwd=cwd, env=env, input=stdin,
+                              capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise no_command(argv[0]) from None
     if done.returncode not in ok:
         raise LabError(f"{shlex.join(map(str, argv))}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

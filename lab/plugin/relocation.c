@@ -75,25 +75,26 @@ static void print_accesses(const char *name, const struct accesses *a)
 		name, a->loads, a->load_bytes, a->stores, a->store_bytes);
 }
 
-static void end_burst(struct burst *b)
+/* Report the burst if it was a relocation, and begin another one at the page. */
+static void end_burst(struct burst *b, uint64_t page)
 {
 	uint64_t off = b->insns_after_msr;
-
-	if (b->low.store_bytes + b->high.store_bytes < min_bytes)
-		return;
 
 	/* No msr: the MMU stayed as it was, and the addresses tell how that was. */
 	if (!b->msr && b->low.stores)
 		off = b->insns;
 
-	flockfile(out);
-	fprintf(out, "{\"page\": \"0x%" PRIx64 "\", \"insns\": %" PRIu64
-		", \"mmu_off_insns\": %" PRIu64, b->page, b->insns, off);
-	print_accesses("low", &b->low);
-	print_accesses("high", &b->high);
-	fprintf(out, "}\n");
-	fflush(out);
-	funlockfile(out);
+	if (b->low.store_bytes + b->high.store_bytes >= min_bytes) {
+		flockfile(out);
+		fprintf(out, "{\"page\": \"0x%" PRIx64 "\", \"insns\": %" PRIu64
+			", \"mmu_off_insns\": %" PRIu64, b->page, b->insns, off);
+		print_accesses("low", &b->low);
+		print_accesses("high", &b->high);
+		fprintf(out, "}\n");
+		fflush(out);
+		funlockfile(out);
+	}
+	*b = (struct burst){ .page = page, .elsewhere = elsewhere };
 }
 
 /*
@@ -114,10 +115,8 @@ static void block_executed(unsigned int vcpu, void *packed)
 	uint64_t msr = info >> 48;
 	struct burst *b = &bursts[vcpu];
 
-	if (page != b->page || elsewhere != b->elsewhere) {
-		end_burst(b);
-		*b = (struct burst){ .page = page, .elsewhere = elsewhere };
-	}
+	if (page != b->page || elsewhere != b->elsewhere)
+		end_burst(b, page);
 
 	b->insns += insns;
 	if (b->msr)
@@ -177,6 +176,17 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 					     pack(pc & PAGE_MASK, insns, msr));
 }
 
+/*
+ * A kernel that has resumed may never run low code again: report at the latest
+ * when it first waits for an interrupt.
+ */
+static void vcpu_idle(qemu_plugin_id_t id, unsigned int vcpu)
+{
+	(void)id;
+	if (elsewhere != bursts[vcpu].elsewhere)
+		end_burst(&bursts[vcpu], 0);
+}
+
 static void finish(qemu_plugin_id_t id, void *unused)
 {
 	int i;
@@ -184,7 +194,7 @@ static void finish(qemu_plugin_id_t id, void *unused)
 	(void)id;
 	(void)unused;
 	for (i = 0; i < MAX_VCPUS; i++)
-		end_burst(&bursts[i]);
+		end_burst(&bursts[i], 0);
 	fclose(out);
 }
 
@@ -230,6 +240,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 		return refuse("cannot open", path);
 
 	qemu_plugin_register_vcpu_tb_trans_cb(id, block_translated);
+	qemu_plugin_register_vcpu_idle_cb(id, vcpu_idle);
 	qemu_plugin_register_atexit_cb(id, finish, NULL);
 	return 0;
 }

@@ -4,6 +4,7 @@
  */
 #include <linux/kexec.h>
 #include <linux/linkage.h>
+#include <uapi/linux/psci.h>
 
 #include <asm/alternative.h>
 #include <asm/asm-offsets.h>
@@ -37,6 +38,7 @@
  *	x1: physical address of a page of zeroes
  *	x2: linear map address minus physical address
  *	x3: smallest D-cache line of the system, in bytes
+ *	x4: conduit of PSCI SYSTEM_RESET, or SMCCC_CONDUIT_NONE
  *
  * A copy of this code runs in a page that is not overwritten, mapped in TTBR0
  * at its physical address. Everything else may be overwritten once the first
@@ -45,25 +47,32 @@
  *
  * Pages are read and written through the copy of the linear map with caches
  * on, and cleaned to the PoC, as the new kernel starts with its MMU off. The
- * MMU goes off last.
+ * MMU goes off last. An exception meanwhile resets the machine, through vectors
+ * in the same page.
  *
  *	x15: linear map address minus physical address
  *	x16: entry of the image's list
  *	x17: linear map address of the next entry
  *	x18: D-cache line size
  *	x19: linear map address of the next page to write
+ *	x20: conduit of SYSTEM_RESET
  *	x26: entry point, physical
  *	x27: device tree, physical, or 0
  *	x28: EL2 vectors, physical, or 0
  */
+	.align	11				// as the vectors need it
 SYM_CODE_START(arm64_relocate_new_kernel)
 	mov	x15, x2
 	mov	x18, x3
+	mov	x20, x4
 	ldr	x16, [x0, #KIMAGE_HEAD]
 	ldr	x26, [x0, #KIMAGE_START]
 	ldr	x27, [x0, #KIMAGE_ARCH_DTB_MEM]
 	ldr	x28, [x0, #KIMAGE_ARCH_EL2_VECTORS]
 	ldr	x2, [x0, #KIMAGE_ARCH_TTBR1]
+	adr	x3, .Lvectors
+	msr	vbar_el1, x3
+	isb
 	trans_pgd_set_ttbr1	x1, x2, x3, x4
 	b	.Lentry
 
@@ -136,9 +145,27 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	mov	x3, xzr
 	mov	x4, xzr
 	hvc	#0				// no return
+/* Where every exception leads: better a reset than a machine that hangs. */
+.Lreset:
+	mov_q	x0, PSCI_0_2_FN_SYSTEM_RESET
+	cmp	x20, #KEXEC_RESET_HVC
+	b.eq	.Lreset_hvc
+	cmp	x20, #KEXEC_RESET_SMC
+	b.ne	.Lno_reset
+	smc	#0
+	b	.Lno_reset
+.Lreset_hvc:
+	hvc	#0
+.Lno_reset:
+	wfe
+	b	.Lno_reset
+
+	/* Code that does not fit before the vectors is an error of the build. */
+	.org	arm64_relocate_new_kernel + SZ_2K
+.Lvectors:
+	.rept	16
+	ventry	.Lreset
+	.endr
+	.org	arm64_relocate_new_kernel + KEXEC_CONTROL_PAGE_SIZE
 SYM_INNER_LABEL(arm64_relocate_new_kernel_end, SYM_L_GLOBAL)
 SYM_CODE_END(arm64_relocate_new_kernel)
-
-	.if	(. - arm64_relocate_new_kernel) > KEXEC_CONTROL_PAGE_SIZE
-	.error	"the relocation code does not fit into the control page"
-	.endif

@@ -58,30 +58,103 @@ static pte_t trans_pte(pte_t pte)
 	/*
 	 * debug_pagealloc makes the entries of free pages invalid. A page that
 	 * is free now may be one to overwrite, so it has to be in the copy if
-	 * it is memory at all. Without debug_pagealloc an invalid entry is
-	 * meant to be out of reach, as is a loaded crash kernel.
+	 * it is memory at all. Free pages are not reserved: the other pages
+	 * without a valid entry are a loaded crash kernel, and are meant to be
+	 * out of reach.
 	 */
 	if (!pte_none(pte) && debug_pagealloc_enabled() &&
-	    pfn_valid(pte_pfn(pte)))
+	    pfn_valid(pte_pfn(pte)) && !PageReserved(pte_page(pte)))
 		return pte_mkpresent(__pte(trans_leaf(pte_val(pte))));
 
 	return __pte(0);
 }
 
+/*
+ * Most of the linear map is uniform: the copies of a whole table's entries
+ * would map memory that is contiguous, aligned to what the table spans, and
+ * the same in every attribute. One block entry does for such a table, and
+ * keeps the copy of a large machine at a few pages. The *_as_block() functions
+ * return the entry that does for all below, or 0 where anything differs.
+ */
+static pteval_t ptes_as_block(pmd_t *src_pmdp, unsigned long addr)
+{
+	pte_t *src = pte_offset_kernel(src_pmdp, addr & PMD_MASK);
+	pteval_t want = pte_val(trans_pte(READ_ONCE(*src)));
+	pteval_t block = want & ~PTE_TABLE_BIT;
+	pte_t *end = src + PTRS_PER_PTE;
+
+	if (!IS_ALIGNED(__pte_to_phys(__pte(want)), PMD_SIZE))
+		return 0;
+
+	for (; src < end; src++, want += PAGE_SIZE) {
+		pte_t pte = READ_ONCE(*src);
+
+		/* Nearly all entries are what they become in the copy. */
+		if (pte_val(pte) != want && pte_val(trans_pte(pte)) != want)
+			return 0;
+	}
+
+	return block;
+}
+
+static pteval_t pmd_as_block(pmd_t *src_pmdp, unsigned long addr)
+{
+	pmd_t pmd = READ_ONCE(*src_pmdp);
+
+	if (pmd_table(pmd))
+		return ptes_as_block(src_pmdp, addr);
+	return pmd_sect(pmd) ? trans_leaf(pmd_val(pmd)) : 0;
+}
+
+static pteval_t pud_as_block(pud_t *src_pudp, unsigned long addr)
+{
+	pud_t pud = READ_ONCE(*src_pudp);
+	pteval_t block, want;
+	pmd_t *src, *end;
+
+	if (pud_sect(pud))
+		return trans_leaf(pud_val(pud));
+
+	/* Blocks at this level are for 4K pages, as for use_1G_block() */
+	if (PAGE_SHIFT != 12)
+		return 0;
+
+	src = pmd_offset(src_pudp, addr & PUD_MASK);
+	end = src + PTRS_PER_PMD;
+	block = want = pmd_as_block(src, addr);
+	if (!block || !IS_ALIGNED(__pte_to_phys(__pte(block)), PUD_SIZE))
+		return 0;
+
+	while (++src < end) {
+		want += PMD_SIZE;
+		if (pmd_as_block(src, addr) != want)
+			return 0;
+	}
+
+	return block;
+}
+
 static int copy_ptes(struct trans_pgd_info *info, pmd_t *dst_pmdp,
 		     pmd_t *src_pmdp, unsigned long addr, unsigned long end)
 {
-	pte_t *table = trans_alloc(info);
-	pte_t *dst, *src;
+	pte_t *src = pte_offset_kernel(src_pmdp, addr);
+	pte_t *table;
 
-	if (!table)
-		return -ENOMEM;
-	pmd_populate_kernel(&init_mm, dst_pmdp, table);
+	for (; addr < end; addr += PAGE_SIZE, src++) {
+		pte_t pte = trans_pte(READ_ONCE(*src));
 
-	dst = pte_offset_kernel(dst_pmdp, addr);
-	src = pte_offset_kernel(src_pmdp, addr);
-	for (; addr < end; addr += PAGE_SIZE, dst++, src++)
-		set_pte(dst, trans_pte(READ_ONCE(*src)));
+		if (pte_none(pte))
+			continue;
+
+		/* No table for a hole: a crash kernel may leave many in a row */
+		if (pmd_none(READ_ONCE(*dst_pmdp))) {
+			table = trans_alloc(info);
+			if (!table)
+				return -ENOMEM;
+			pmd_populate_kernel(&init_mm, dst_pmdp, table);
+		}
+		set_pte(pte_offset_kernel(dst_pmdp, addr), pte);
+	}
 
 	return 0;
 }
@@ -105,15 +178,20 @@ static int copy_pmds(struct trans_pgd_info *info, pud_t *dst_pudp,
 	src = pmd_offset(src_pudp, addr);
 	for (; addr < end; addr = next, dst++, src++) {
 		pmd_t pmd = READ_ONCE(*src);
+		pteval_t block = 0;
 
 		next = pmd_addr_end(addr, end);
-		if (pmd_table(pmd)) {
-			ret = copy_ptes(info, dst, src, addr, next);
-			if (ret)
-				return ret;
-		} else if (pmd_sect(pmd)) {
-			set_pmd(dst, __pmd(trans_leaf(pmd_val(pmd))));
+		if (pmd_none(pmd))
+			continue;
+		if (pmd_sect(pmd) || next - addr == PMD_SIZE)
+			block = pmd_as_block(src, addr);
+		if (block) {
+			set_pmd(dst, __pmd(block));
+			continue;
 		}
+		ret = copy_ptes(info, dst, src, addr, next);
+		if (ret)
+			return ret;
 	}
 
 	return 0;
@@ -138,12 +216,15 @@ static int copy_puds(struct trans_pgd_info *info, p4d_t *dst_p4dp,
 	src = pud_offset(src_p4dp, addr);
 	for (; addr < end; addr = next, dst++, src++) {
 		pud_t pud = READ_ONCE(*src);
+		pteval_t block = 0;
 
 		next = pud_addr_end(addr, end);
 		if (pud_none(pud))
 			continue;
-		if (pud_sect(pud)) {
-			set_pud(dst, __pud(trans_leaf(pud_val(pud))));
+		if (pud_sect(pud) || next - addr == PUD_SIZE)
+			block = pud_as_block(src, addr);
+		if (block) {
+			set_pud(dst, __pud(block));
 			continue;
 		}
 		ret = copy_pmds(info, dst, src, addr, next);
@@ -163,7 +244,10 @@ static int copy_puds(struct trans_pgd_info *info, p4d_t *dst_p4dp,
  *
  * Memory in the copy is at its usual linear map address, writable and not
  * executable, read-only text and data included. What the linear map does not
- * map is not in the copy, other than pages that debug_pagealloc hides.
+ * map is not in the copy, other than pages that debug_pagealloc hides. Where
+ * all that a table maps is alike the copy has one block entry for it, so its
+ * size depends on how fragmented the memory is and not on how much there is.
+ * A block of the linear map is copied whole, also if the range ends inside it.
  *
  * The live tables are read once and without a lock. The caller sees to it that
  * no memory is removed meanwhile.
@@ -392,4 +476,93 @@ int trans_pgd_copy_el2_vectors(struct trans_pgd_info *info,
 			    sizeof(trans_pgd_el2_vectors));
 	*el2_vectors = virt_to_phys(page);
 	return 0;
+}
+
+/*
+ * Find the leaf that the MMU would for @addr, or return why it would fault.
+ *
+ * This is not the kernel's way through page tables on purpose. It is the
+ * hardware's, from the level that TxSZ says, so that it finds what the helpers
+ * have really made, an extended top level included.
+ */
+static const char *walk_to_leaf(struct trans_pgd_walk *walk, unsigned long addr)
+{
+	unsigned long top = walk->ttbr1 ? ~addr : addr;
+	int level = 4 - ARM64_HW_PGTABLE_LEVELS(walk->va_bits);
+	unsigned int shift, bits = walk->va_bits;
+	phys_addr_t table = walk->pgd;
+	pte_t desc;
+
+	walk->size = 0;
+	if (top >> walk->va_bits)
+		return "not in the range of the tables";
+
+	for (;; level++, bits = shift) {
+		u64 *entry = phys_to_virt(table);
+
+		shift = ARM64_HW_PGTABLE_LEVEL_SHIFT(level);
+		entry += (addr & GENMASK_ULL(bits - 1, 0)) >> shift;
+		desc = __pte(READ_ONCE(*entry));
+
+		if (!pte_valid(desc))
+			return "not mapped";
+		if (level == 3 || !(pte_val(desc) & PTE_TABLE_BIT))
+			break;
+		/* APTable, XNTable and PXNTable limit all that is below */
+		if (pte_val(desc) & GENMASK_ULL(62, 59))
+			return "below a table with restrictions";
+		table = __pte_to_phys(desc);
+	}
+
+	/* Blocks: at level 2, and with 4K pages at level 1 */
+	if (level == 3 ? !(pte_val(desc) & PTE_TABLE_BIT) :
+			 level != 2 && !(level == 1 && PAGE_SHIFT == 12))
+		return "mapped by an entry that the level does not have";
+
+	walk->base = addr & ~GENMASK_ULL(shift - 1, 0);
+	walk->size = BIT_ULL(shift);
+	walk->desc = desc;
+	return NULL;
+}
+
+/**
+ * trans_pgd_check() - see that a page can be used through the tables
+ * @walk:	the tables, see trans_pgd_walk_ttbr0() and trans_pgd_walk_ttbr1()
+ * @addr:	virtual address of the page
+ * @phys:	its physical address
+ * @use:	TRANS_PGD_READ, TRANS_PGD_WRITE or TRANS_PGD_EXEC
+ *
+ * The tables are looked up as the MMU does it. The page has to be mapped, and
+ * to @phys, as Normal cacheable memory, writable if @use says so, and to be
+ * executable if and only if @use says so. The last entry found is kept in
+ * @walk, so that checks in the same block do not walk again.
+ *
+ * Return: NULL if all is well, or what is wrong, in words for the log.
+ */
+const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
+			    phys_addr_t phys, enum trans_pgd_use use)
+{
+	pteval_t val;
+
+	if (addr - walk->base >= walk->size) {
+		const char *why = walk_to_leaf(walk, addr);
+
+		if (why)
+			return why;
+	}
+
+	val = pte_val(walk->desc);
+	if (phys != __pte_to_phys(walk->desc) + (addr - walk->base))
+		return "mapped to another page";
+	if (!(val & PTE_AF) || (val & PTE_USER))
+		return "not accessible";
+	if ((val & PTE_ATTRINDX_MASK) != PTE_ATTRINDX(MT_NORMAL) &&
+	    (val & PTE_ATTRINDX_MASK) != PTE_ATTRINDX(MT_NORMAL_TAGGED))
+		return "not Normal cacheable memory";
+	if (use == TRANS_PGD_WRITE && (val & PTE_RDONLY))
+		return "read-only";
+	if (!(val & PTE_PXN) != (use == TRANS_PGD_EXEC))
+		return use == TRANS_PGD_EXEC ? "not executable" : "executable";
+
+	return NULL;
 }

@@ -74,6 +74,66 @@ void trans_pgd_copy_code(void *page, const void *code, size_t size);
 int trans_pgd_copy_el2_vectors(struct trans_pgd_info *info,
 			       phys_addr_t *el2_vectors);
 
+/* What a page is to be used for */
+enum trans_pgd_use {
+	TRANS_PGD_READ,
+	TRANS_PGD_WRITE,
+	TRANS_PGD_EXEC,
+};
+
+/**
+ * struct trans_pgd_walk - tables to check pages against
+ * @pgd:     physical address of the table that the MMU starts at
+ * @va_bits: bits of virtual address that it translates, 64 - TxSZ
+ * @ttbr1:   whether they translate the upper range of addresses
+ * @base:    first virtual address of the last leaf found
+ * @size:    bytes that it maps; 0 before any is found
+ * @desc:    the leaf
+ */
+struct trans_pgd_walk {
+	phys_addr_t pgd;
+	unsigned int va_bits;
+	bool ttbr1;
+	unsigned long base;
+	unsigned long size;
+	pte_t desc;
+};
+
+const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
+			    phys_addr_t phys, enum trans_pgd_use use);
+
+/**
+ * trans_pgd_walk_ttbr0() - check against a one-page map
+ * @ttbr0: physical address of the top table
+ * @t0sz:  TCR_EL1.T0SZ that goes with it
+ */
+static inline struct trans_pgd_walk trans_pgd_walk_ttbr0(phys_addr_t ttbr0,
+							 unsigned long t0sz)
+{
+	return (struct trans_pgd_walk) {
+		.pgd = ttbr0,
+		.va_bits = 64 - t0sz,
+	};
+}
+
+/**
+ * trans_pgd_walk_ttbr1() - check against a copy of the linear map
+ * @ttbr1: physical address of the top table
+ */
+static inline struct trans_pgd_walk trans_pgd_walk_ttbr1(phys_addr_t ttbr1)
+{
+#ifdef CONFIG_ARM64_VA_BITS_52
+	/* as offset_ttbr1 */
+	if (vabits_actual != 52)
+		ttbr1 += TTBR1_BADDR_4852_OFFSET;
+#endif
+	return (struct trans_pgd_walk) {
+		.pgd = ttbr1,
+		.va_bits = vabits_actual,
+		.ttbr1 = true,
+	};
+}
+
 /**
  * trans_pgd_install_ttbr0() - switch this CPU to a one-page map
  * @ttbr0: physical address of the top table

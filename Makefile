@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The lab's commands. Each installs or names what it needs and says what it does.
+PYTHON ?= /usr/bin/python3
+export LINUX
+
+T ?=
+JOBS ?= 2
+
+help:
+	@echo 'make run              kexec, hibernate and kdump on a kernel with the series'
+	@echo '                      LEVEL=el1|nvhe|vhe chooses how it is booted'
+	@echo 'make test             every test; T=WORDS runs those whose names match'
+	@echo 'make tree             build/linux: the base and the series as git commits'
+	@echo 'make series           build/series/: the series as mails for git am'
+	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
+	@echo 'make refresh          carry commits made in build/linux back to patches/ and arch/'
+	@echo 'make kernel           build the kernels with and without the series'
+	@echo 'make fetch            fetch base source, guest packages and QEMU header'
+	@echo 'make host             install what the host needs'
+	@echo 'make clean            remove build/'
+	@echo 'LINUX=DIR with any of them: use that v5.10.y tree as the base (it is only read)'
+
+run tree series apply refresh kernel fetch: host
+
+run:
+	@$(PYTHON) -m lab.run
+
+test: host
+	@$(PYTHON) -m lab.test $(T)
+
+tree series apply refresh:
+	@$(PYTHON) -m lab.tree $@
+
+kernel:
+	@$(PYTHON) -m lab.build
+
+fetch:
+	@$(PYTHON) -m lab.fetch
+
+host:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo 'error: no $(PYTHON); apt-get install -y python3' >&2; exit 1; }
+	@$(PYTHON) -m lab.host
+
+clean:
+	rm -rf build
+
+.PHONY: help run test tree series apply refresh kernel fetch host clean

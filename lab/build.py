@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernels and the QEMU plugin, built out of tree below build/."""
+
+import os
+import subprocess
+import time
+
+from lab import fetch, host, tree
+from lab.util import BUILD, LAB, LOGS, LabError, locked, main, need_space, output, run, say
+
+# Files that a kernel of lab/config/small.config compiles, for the progress line.
+SMALL_STEPS = 1250
+
+
+def make_env():
+    """The environment of a kernel build: cross compiler, ccache, no host name."""
+    cross = host.cross_compile()
+    return {**os.environ, "ARCH": "arm64", "CROSS_COMPILE": f"ccache {cross}" if cross else "",
+            "CCACHE_DIR": str(BUILD / "ccache"), "KBUILD_BUILD_USER": "lab",
+            "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"} | ({} if cross else {"CC": "ccache gcc"})
+
+
+def source(which):
+    """The source tree of the kernel called `which`."""
+    return {"series": tree.tree, "base": tree.base_tree}[which]()
+
+
+def configure(src, out, config):
+    """Write out/.config from allnoconfig and a fragment, if it is not as that would be."""
+    fragment = LAB / "config" / f"{config}.config"
+    stamp = out / "lab.config"
+    if stamp.is_file() and stamp.read_bytes() == fragment.read_bytes():
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    run(["make", "-C", src, f"O={out}", f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"],
+        "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env())
+    have = set((out / ".config").read_text().splitlines())
+    for line in fragment.read_text().splitlines():
+        name, _, value = line.partition("=")
+        if line.startswith("CONFIG_") and line not in have and value != "n":
+            raise LabError(f"{fragment.name} asks for {line}, but something that {name} "
+                           "depends on is not set")
+    stamp.write_bytes(fragment.read_bytes())
+
+
+def compile_kernel(src, out):
+    """make Image, with a line of progress every few seconds."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    path = LOGS / f"kernel-{out.name}.log"
+    started = said = time.monotonic()
+    done = 0
+    with open(path, "w", encoding="utf-8") as log:
+        with subprocess.Popen(["make", "-C", str(src), f"O={out}", f"-j{os.cpu_count()}", "Image"],
+                              env=make_env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as make:
+            for line in make.stdout:
+                log.write(line)
+                done += 1
+                if time.monotonic() - said > 10:
+                    said = time.monotonic()
+                    say(f"  {out.name}: {done} of about {SMALL_STEPS} files")
+    if make.returncode:
+        lines = path.read_text().splitlines()
+        wrong = [text for text in lines if "rror" in text or "No space left" in text] or lines
+        raise LabError("building the kernel failed (log: {}):\n  {}".format(
+            path, "\n  ".join(wrong[:6])))
+    return time.monotonic() - started
+
+
+def kernel(which, config="small"):
+    """The folder with Image and vmlinux of "series" or "base", built if need be."""
+    src = source(which)
+    out = BUILD / "kernel" / (which if config == "small" else f"{which}-{config}")
+    with locked(f"kernel-{out.name}"):
+        head = output(["git", "rev-parse", "HEAD"], cwd=src).strip()
+        state = head + output(["git", "diff", "HEAD"], cwd=src)
+        state += (LAB / "config" / f"{config}.config").read_text()
+        stamp = out / "lab.built"
+        if stamp.is_file() and stamp.read_text() == state:
+            return out
+        need_space(BUILD, 1000)
+        stamp.unlink(missing_ok=True)
+        say(f"building the {out.name} kernel")
+        configure(src, out, config)
+        seconds = compile_kernel(src, out)
+        stamp.write_text(state)
+        say(f"built the {out.name} kernel in {seconds:.0f} s")
+    return out
+
+
+def plugin():
+    """The TCG plugin that finds relocation, built for the QEMU of this machine."""
+    src = LAB / "plugin" / "relocation.c"
+    out = BUILD / "plugin" / "relocation.so"
+    with locked("plugin"):
+        if not out.is_file() or out.stat().st_mtime < src.stat().st_mtime:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
+                 f"-I{fetch.plugin_header()}", "-o", out, src], "building the QEMU plugin",
+                log="plugin.log")
+    return out
+
+
+def command(words):
+    """Build the kernels named, or both."""
+    host.ensure()
+    for which in words or ["series", "base"]:
+        if which not in ("series", "base"):
+            raise LabError(f"no kernel is called {which}: series or base")
+        say(f"{kernel(which)}/arch/arm64/boot/Image")
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests share: the levels that a kernel can be started at, and the bench
+that makes a test's machines."""
+
+import re
+
+import pytest
+
+from lab.machine import kvm_works
+from lab.scenario import Bench
+from lab.util import BUILD
+
+# kvm: where it works, a kernel at EL1 on real caches. Nothing counts its accesses.
+LEVELS = ["el1", "nvhe", "vhe"] + (["kvm"] if kvm_works() else [])
+
+
+@pytest.fixture(params=LEVELS)
+def level(request):
+    """How the machine is started."""
+    return request.param
+
+
+@pytest.fixture
+def bench(request, level):
+    """Makes machines that run the kernel with the series; the logs have the test's name."""
+    return make_bench(request, level, "series")
+
+
+@pytest.fixture
+def base_bench(request, level):
+    """The same with the base kernel."""
+    return make_bench(request, level, "base")
+
+
+def make_bench(request, level, flavour):
+    """A bench whose logs have the name of the test."""
+    name = re.sub(r"[^\w]+", "-", request.node.name.removeprefix("test_")).strip("-")
+    return Bench(name, level, BUILD / "test/log", flavour)
+
+
+def pytest_unconfigure(config):
+    """Say the sum as the very last line; pytest's own goes before it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    count = {key: len(reports) for key, reports in reporter.stats.items()}
+    failed = count.get("failed", 0) + count.get("error", 0)
+    print(f"{count.get('passed', 0)} passed, {failed} failed, {count.get('skipped', 0)} skipped",
+          flush=True)
