@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The lab's commands. Each installs or names what it needs and says what it does.
 PYTHON ?= /usr/bin/python3
-export LINUX
+export LINUX JOBS
 
 T ?=
 JOBS ?= 2

@@ -15,11 +15,12 @@ import re
 import shutil
 import tempfile
 
-from lab import fetch
+from lab import fetch, host
 from lab.util import BUILD, LAB, LabError, locked, made_whole, main, need_space, output, run, say
 
 GUEST = BUILD / "guest"
 INIT = LAB / "guest/init"
+KLOAD = LAB / "guest/kload.c"
 FOLDERS = ("bin", "dev", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr",
            "usr/bin", "usr/sbin")
 # glibc loads this one by name when a thread is cancelled; no program lists it.
@@ -116,11 +117,22 @@ def programs(root):
     return files
 
 
+def kload():
+    """The lab's own program in the guest, see lab/guest/kload.c; static."""
+    path = GUEST / "kload"
+    with kept(path, KLOAD.read_bytes()) as scratch:
+        if scratch:
+            run([f"{host.cross_compile()}gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
+                 "-o", scratch, KLOAD], "building kload", log="guest.log")
+    return path
+
+
 def initramfs():
     """build/guest/initramfs.cpio."""
     root = fetch.guest_root()
     path = GUEST / "initramfs.cpio"
-    with kept(path, INIT.read_bytes(), pathlib.Path(__file__).read_bytes(),
+    own = kload().read_bytes()
+    with kept(path, own, INIT.read_bytes(), pathlib.Path(__file__).read_bytes(),
               (GUEST / "packages.txt").read_bytes()) as scratch:
         if scratch:
             need_space(GUEST, 32)
@@ -131,6 +143,7 @@ def initramfs():
                 # The kernel opens it for init before anything can be mounted.
                 archive.header("dev/console", 0o020600, device=(5, 1))
                 archive.file("init", INIT.read_bytes(), 0o755)
+                archive.file("sbin/kload", own, 0o755)
                 for name, source in sorted(programs(root).items()):
                     archive.file(name, source.read_bytes(), 0o755)
                 archive.end()

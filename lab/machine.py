@@ -109,7 +109,7 @@ class Machine:
     def fail(self, why):
         """Raise, once the log has the rest of what the guest is saying."""
         with contextlib.suppress(pexpect.TIMEOUT):
-            self.child.expect(pexpect.EOF, timeout=2)
+            self.child.expect(pexpect.EOF, timeout=1)
         self.child.logfile_read.flush()
         raise LabError(f"{why} (console log: {self.log})")
 
@@ -120,7 +120,8 @@ class Machine:
         if found == 1:
             self.fail(f"while waiting for {what}: {self.child.match.group().strip()}")
         if found == 2:
-            self.fail(f"the machine ended while waiting for {what}")
+            last = self.child.before.strip().rpartition("\n")[2].strip()
+            self.fail(f"the machine ended while waiting for {what}; its last line: {last}")
         if found == 3:
             self.fail(f"no {what} within {timeout} s")
         return self.child.match

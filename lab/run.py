@@ -2,18 +2,15 @@
 """`make run`: watch a kernel with the series hand over in every way that it can.
 
 LEVEL= chooses how the kernel is started: el1 (the default; on an arm64 host with
-KVM, kvm), nvhe or vhe.
+KVM, kvm), nvhe or vhe. The seconds of a result are those of the hand-over: from the
+last command to the old kernel, or the start of the resuming machine, to user space.
 """
 
 import os
-import time
 
-from lab import build, fetch, guest, host, scenario
-from lab.machine import LEVELS, kvm_works, seconds
+from lab import build, guest, host, scenario
+from lab.machine import LEVELS, kvm_works
 from lab.util import BUILD, LabError, main, say
-
-HEAD = f"{'':16} {'':6} {'relocated':>12} {'MMU off':>12} {'tables':>8} {'handover':>9} {'all':>7}"
-UNITS = f"{'':16} {'':6} {'bytes':>12} {'bytes':>12} {'pages':>8} {'s':>9} {'s':>7}"
 
 
 def kexec_file_load(bench):
@@ -22,6 +19,7 @@ def kexec_file_load(bench):
         machine.wait_ready()
         say("  first kernel is up; loading the second and handing over")
         figures = scenario.kexec(machine, "-s")
+        scenario.prove_mmu_on(machine, figures)
         say(f"  second kernel is up, its {scenario.PAYLOAD} MiB of random data are whole")
     return figures
 
@@ -33,6 +31,7 @@ def kexec_load(bench):
         say("  first kernel is up; loading the second (unchecked: user space's purgatory "
             "would hash for 25 s) and handing over")
         figures = scenario.kexec(machine, "-c", checks=False)
+        scenario.prove_mmu_on(machine, figures)
         say(f"  second kernel is up, its {scenario.PAYLOAD} MiB of random data are whole")
     return figures
 
@@ -64,13 +63,16 @@ def kdump(bench):
     return figures
 
 
-def row(name, verdict, figures, took):
-    """The result line."""
-    tables = "-" if figures.tables is None else figures.tables
-    relocated = "-" if figures.relocated is None else figures.relocated
-    mmu_off = "-" if figures.mmu_off is None else figures.mmu_off
-    return (f"{name:16} {verdict:6} {relocated:>12} {mmu_off:>12} {tables:>8} "
-            f"{figures.seconds:>9.2f} {took:>7.1f}")
+def figure(number):
+    """A number for the result line."""
+    return "-" if number is None else f"{number:,}"
+
+
+def result(name, figures):
+    """The result line of a scenario that went well."""
+    return (f"passed {name:16}{figure(figures.relocated):>12} bytes relocated,"
+            f"{figure(figures.mmu_off):>12} moved with the MMU off,"
+            f"{figure(figures.tables):>5} table pages,{figures.seconds:6.2f} s")
 
 
 def command(_):
@@ -79,25 +81,21 @@ def command(_):
     if level not in LEVELS:
         raise LabError(f"no LEVEL is called {level}: el1, nvhe or vhe")
     host.ensure()
-    fetch.plugin_header()
     build.kernel("series")
+    build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)
-    lines, failed = [], 0
+    results = []
     for step in (kexec_file_load, kexec_load, hibernate, kdump):
         name = step.__name__
         say(f"{name} at {level}")
-        started = time.monotonic()
         try:
-            figures = step(scenario.Bench(name, level, BUILD / "run/log"))
-            if step in (kexec_file_load, kexec_load):
-                scenario.prove_mmu_on(figures)
-            lines.append(row(name, "passed", figures, seconds(started)))
+            results.append(result(name, step(scenario.Bench(name, level, BUILD / "run/log"))))
         except LabError as error:
-            failed += 1
-            lines.append(f"{name:16} failed {error}")
-        print("\n".join([HEAD, UNITS, lines[-1]]), flush=True)
-    print("\n".join(["", HEAD, UNITS, *lines, "",
-                     f"{len(lines) - failed} passed, {failed} failed"]), flush=True)
+            results.append(f"FAILED {name:16} {error}")
+        say(results[-1])
+    failed = sum(line.startswith("FAILED") for line in results)
+    print("\n".join(["", *results, "", f"{len(results) - failed} passed, {failed} failed"]),
+          flush=True)
     return 1 if failed else 0
 
 

@@ -307,9 +307,10 @@ def refresh():
         slug = git_linux("log", "-1", "--format=%f", commit)[:52]
         text = f"Subject: {subject}\n\n{body.strip()}\n---\n"
         if rest:
-            diff = git_linux("diff-tree", "-p", "--no-renames", "--no-commit-id", commit,
-                             "--", *rest)
-            text += re.sub(r"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", "", diff, flags=re.M) + "\n"
+            # As it is: a diff may end with a line that is a single space.
+            diff = output(["git", "diff-tree", "-p", "--no-renames", "--no-commit-id", commit,
+                           "--", *rest], cwd=LINUX)
+            text += re.sub(r"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", "", diff, flags=re.M)
         new.append((f"{number:04d}-{slug}.patch", text, files))
     for name in whole - set(mine):
         (TOP / name).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ def test_kexec(bench, call):
     """The second kernel finds its 64 MiB of random data as they were."""
     with bench.machine() as machine:
         machine.wait_ready()
-        scenario.prove_mmu_on(scenario.kexec(machine, HOW[call]))
+        scenario.prove_mmu_on(machine, scenario.kexec(machine, HOW[call]))
 
 
 def test_five_handovers(bench):
@@ -26,7 +26,8 @@ def test_five_handovers(bench):
     with bench.machine() as machine:
         machine.wait_ready()
         for call in HOPS:
-            scenario.prove_mmu_on(scenario.kexec(machine, HOW[call], checks=False))
+            figures = scenario.kexec(machine, HOW[call], checks=False)
+            scenario.prove_mmu_on(machine, figures)
 
 
 def test_hibernate_twice_then_kexec(bench):
@@ -41,7 +42,7 @@ def test_hibernate_twice_then_kexec(bench):
             scenario.hibernate(machine)
         with bench.machine("-3", scenario.RESUME, [swap]) as machine:
             check_resume(machine)
-            scenario.prove_mmu_on(scenario.kexec(machine))
+            scenario.prove_mmu_on(machine, scenario.kexec(machine))
 
 
 def test_hibernate_after_kexec(bench):
@@ -49,7 +50,7 @@ def test_hibernate_after_kexec(bench):
     with bench.swap() as swap:
         with bench.machine("-1", scenario.RESUME, [swap]) as machine:
             machine.wait_ready()
-            scenario.prove_mmu_on(scenario.kexec(machine))
+            scenario.prove_mmu_on(machine, scenario.kexec(machine))
             scenario.remember(machine)
             scenario.hibernate(machine)
         with bench.machine("-2", scenario.RESUME, [swap]) as machine:
@@ -70,10 +71,10 @@ def test_base_fails_the_proof(base_bench, call):
     with base_bench.machine() as machine:
         machine.wait_ready()
         figures = scenario.kexec(machine, HOW[call], checks=False)
-    if figures.bursts is None:
-        pytest.skip("nothing counts accesses under KVM")
-    with pytest.raises(LabError, match="with the MMU off"):
-        scenario.prove_mmu_on(figures)
+        if figures.bursts is None:
+            pytest.skip("nothing counts accesses under KVM")
+        with pytest.raises(LabError, match="with the MMU off"):
+            scenario.prove_mmu_on(machine, figures)
     (burst,) = figures.bursts
     assert burst["high"] == {"loads": 0, "load_bytes": 0, "stores": 0, "store_bytes": 0}
     assert burst["low"]["store_bytes"] >= scenario.PAYLOAD << 20
@@ -85,5 +86,5 @@ def check_resume(machine):
     # How much memory is in the way, and so has to be relocated, is left to chance.
     figures = scenario.resume(machine)
     if figures.bursts:
-        scenario.prove_mmu_on(figures, least=0)
+        scenario.prove_mmu_on(machine, figures, least=0)
     scenario.check_remembered(machine)

@@ -121,12 +121,11 @@ static pteval_t pud_as_block(pud_t *src_pudp, unsigned long addr)
 
 	src = pmd_offset(src_pudp, addr & PUD_MASK);
 	end = src + PTRS_PER_PMD;
-	block = want = pmd_as_block(src, addr);
+	block = pmd_as_block(src, addr);
 	if (!block || !IS_ALIGNED(__pte_to_phys(__pte(block)), PUD_SIZE))
 		return 0;
 
-	while (++src < end) {
-		want += PMD_SIZE;
+	for (want = block; src < end; src++, want += PMD_SIZE) {
 		if (pmd_as_block(src, addr) != want)
 			return 0;
 	}
@@ -399,7 +398,8 @@ static pgd_t *extended_pgd_offset(struct trans_pgd_info *info, pgd_t **pgd,
  * switched off. trans_pgd_install_ttbr0() takes what is returned.
  *
  * Return: 0, -ENOMEM, or -EADDRNOTAVAIL if the MMU cannot map so high an
- * address at itself, with @ttbr0 and @t0sz untouched. The pages belong to the allocator in any case.
+ * address at itself, with @ttbr0 and @t0sz untouched. The pages belong to the
+ * allocator in any case.
  */
 int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
 			   phys_addr_t *ttbr0, unsigned long *t0sz)
@@ -542,6 +542,7 @@ static const char *walk_to_leaf(struct trans_pgd_walk *walk, unsigned long addr)
 const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 			    phys_addr_t phys, enum trans_pgd_use use)
 {
+	bool exec = use == TRANS_PGD_EXEC;
 	pteval_t val;
 
 	if (addr - walk->base >= walk->size) {
@@ -561,8 +562,8 @@ const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 		return "not Normal cacheable memory";
 	if (use == TRANS_PGD_WRITE && (val & PTE_RDONLY))
 		return "read-only";
-	if (!(val & PTE_PXN) != (use == TRANS_PGD_EXEC))
-		return use == TRANS_PGD_EXEC ? "not executable" : "executable";
+	if (!(val & PTE_PXN) != exec)
+		return exec ? "not executable" : "executable";
 
 	return NULL;
 }

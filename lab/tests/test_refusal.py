@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What cannot be relocated is refused when it is loaded, and nothing is lost by it."""
+
+import re
+
+from lab import scenario
+from lab.machine import RAM
+
+MIB = 1 << 20
+MEMORY = scenario.MEMORY * MIB
+LEFT_OUT = 64 * MIB             # by mem=, from the end of memory
+NOMAP = (RAM + 128 * MIB, 2 * MIB)
+UART = 0x9000000                # the virt machine's, and its console
+HOLE = 0xe800000                # between the virt machine's devices
+GOOD = RAM + 512 * MIB          # ordinary memory
+
+PLACES = {
+    "hole": HOLE,
+    "device": UART,
+    "nomap": NOMAP[0],
+    "left out by mem=": RAM + MEMORY - LEFT_OUT,
+    "above memory": RAM + MEMORY,
+    "above 2^47": 1 << 47,
+    "above 2^51": 1 << 51,
+}
+
+
+def free_kib(machine):
+    """Free memory, with what is kept only for speed given up first."""
+    return int(machine.sh("sync; echo 3 >/proc/sys/vm/drop_caches; "
+                          "grep MemFree /proc/meminfo").split()[1])
+
+
+def crash_region(machine):
+    """First address of the memory kept for a crash kernel."""
+    return int(re.search(r"([0-9a-f]+)-[0-9a-f]+ : Crash kernel",
+                         machine.sh("cat /proc/iomem")).group(1), 16)
+
+
+def test_destinations_refused(bench):
+    """Each destination that the tables do not reach is refused by the system call, with
+    its address in the log; the image loaded before stays and still hands over."""
+    append = f"{scenario.CRASH} mem={scenario.MEMORY - LEFT_OUT // MIB}M"
+    with bench.machine(append=append, nomap=NOMAP) as machine:
+        machine.wait_ready()
+        scenario.load(machine, "-s -p", "initramfs.cpio")
+        places = PLACES | {"protected crash kernel": crash_region(machine)}
+        scenario.load(machine, "-s -l")
+        before = free_kib(machine)
+        for what, address in places.items():
+            said = machine.sh(f"kload {address:#x}", check=False)
+            assert said.split() == ["EADDRNOTAVAIL"], f"{what}: {said}"
+            # The words are the library's; what they say differs by place.
+            log = machine.sh("dmesg | tail -n 1")
+            assert re.search(rf"destination page at 0x0*{address:x} is \w", log), f"{what}: {log}"
+            assert machine.sh("cat /sys/kernel/kexec_loaded").strip() == "1", what
+        # The last page of a segment counts as the first does.
+        said = machine.sh(f"kload {RAM + MEMORY - LEFT_OUT - 4096:#x} 2", check=False)
+        assert said.split() == ["EADDRNOTAVAIL"]
+        assert abs(free_kib(machine) - before) < 256
+        scenario.prove_mmu_on(scenario.hand_over(machine))
+
+
+def test_good_destination_loads(bench):
+    """The tool that the test above relies on can load."""
+    with bench.machine() as machine:
+        machine.wait_ready()
+        assert machine.sh(f"kload {GOOD:#x}").split() == ["loaded"]
+
+
+def test_load_and_unload_give_all_back(bench):
+    """200 times load and unload leave as much memory free as before."""
+    with bench.machine() as machine:
+        machine.wait_ready()
+        scenario.mount(machine)
+        cycle = ("kexec {} -l /mnt/Image --initrd=/mnt/initramfs.cpio --reuse-cmdline && "
+                 "kexec {} -u")
+        both = cycle.format("-s", "-s") + " && " + cycle.format("-c", "-c")
+        machine.sh(both)        # what the first time sets up stays
+        before = free_kib(machine)
+        machine.sh(f"n=0; while [ $n -lt 100 ]; do {both} || exit 1; n=$((n+1)); done",
+                   timeout=600)
+        lost = before - free_kib(machine)
+        # A page per cycle would be 800 KiB.
+        assert lost < 400, f"{lost} KiB lost"
