@@ -4,7 +4,6 @@ PYTHON ?= /usr/bin/python3
 export LINUX JOBS
 
 T ?=
-JOBS ?= 2
 
 help:
 	@echo 'make run              kexec, hibernate and kdump on a kernel with the series'

@@ -12,11 +12,12 @@ import pathlib
 import platform
 import re
 import shlex
+import tempfile
 import time
 
 import pexpect
 
-from lab.util import LabError
+from lab.util import LabError, run
 
 QEMU = "qemu-system-aarch64"
 # Seconds for what an idle two-core machine does in at most a tenth of that. Every
@@ -60,22 +61,33 @@ class Machine:
 
     name: of the logs; images: drives that the guest cannot write to, from /dev/vda
     on, and after them drives: those that it can; logs: the folder for the console
-    log and for the output of the plugin (a path, or None to run without).
+    log and for the output of the plugin (a path, or None to run without); nomap:
+    (address, bytes) of memory that the device tree keeps out of the linear map; gdb:
+    whether gdb can attach to self.gdb; reboot: whether a reset boots again instead of
+    ending QEMU.
     """
 
     def __init__(self, name, level, kernel, initrd, logs, append="", memory=1024, smp=2,
-                 images=(), drives=(), plugin=None):
+                 images=(), drives=(), plugin=None, nomap=None, gdb=False, reboot=False):
         self.logs = pathlib.Path(logs)
         self.log = self.logs / f"{name}.console.log"
         self.report = self.logs / f"{name}.relocation.json"
+        self.dtb = self.logs / f"{name}.dtb"
+        self.nomap = nomap
+        # A short path, for a socket's cannot be long.
+        self.gdb = pathlib.Path(tempfile.gettempdir(), f"lab-{os.getpid()}-{id(self)}.gdb")
         self.plugin = plugin if level != "kvm" else None
         self.child = None
         self.count = 0
         options, cpu = LEVELS[level]
         self.argv = ["-machine", f"virt,{options}", "-cpu", cpu, "-m", f"{memory}M",
-                     "-smp", str(smp), "-nodefaults", "-no-reboot", "-display", "none",
+                     "-smp", str(smp), "-nodefaults", "-display", "none",
                      "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
                      "-kernel", kernel, "-initrd", initrd, "-append", f"{CMDLINE} {append}"]
+        if not reboot:
+            self.argv += ["-no-reboot"]
+        if gdb:
+            self.argv += ["-gdb", f"unix:{self.gdb},server=on,wait=off"]
         for slot, (path, mode) in enumerate([(path, "on") for path in images]
                                             + [(path, "off") for path in drives]):
             # Named buses, for the kernel's order of disks is the order of addresses.
@@ -90,6 +102,8 @@ class Machine:
     def __enter__(self):
         self.logs.mkdir(parents=True, exist_ok=True)
         self.report.unlink(missing_ok=True)
+        if self.nomap:
+            self.write_dtb(*self.nomap)
         try:
             self.child = pexpect.spawn(QEMU, [str(arg) for arg in self.argv], echo=False,
                                        encoding="utf-8", codec_errors="replace", maxread=1 << 16)
@@ -100,8 +114,23 @@ class Machine:
         self.child.logfile_read = open(self.log, "w", encoding="utf-8", newline="")
         return self
 
+    def write_dtb(self, address, size):
+        """Take QEMU's device tree and reserve memory in it that must not be mapped."""
+        run([QEMU, *self.argv, "-machine", f"dumpdtb={self.dtb}"], "asking QEMU for a device tree",
+            log="qemu.log")
+        self.argv += ["-dtb", self.dtb]
+        node = f"/reserved-memory/lab@{address:x}"
+        cells = [f"{word:#x}" for value in (address, size) for word in divmod(value, 1 << 32)]
+        for words in (["-p", "-c", self.dtb, node],
+                      [self.dtb, "/reserved-memory", "#address-cells", "2"],
+                      [self.dtb, "/reserved-memory", "#size-cells", "2"],
+                      [self.dtb, "/reserved-memory", "ranges"],
+                      ["-t", "x", self.dtb, node, "reg", *cells], [self.dtb, node, "no-map"]):
+            run(["fdtput", *words], "changing the device tree", log="qemu.log")
+
     def __exit__(self, exception, *_):
         self.child.close(force=True)
+        self.gdb.unlink(missing_ok=True)
         self.child.logfile_read.close()
         if not exception:
             self.check_console()

@@ -39,13 +39,13 @@ def kexec_load(bench):
 def hibernate(bench):
     """Hibernate in one machine, resume in another."""
     with bench.swap() as swap:
-        with bench.machine("-1", scenario.RESUME, [swap]) as machine:
+        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
             machine.wait_ready()
             scenario.remember(machine)
             say(f"  first machine is up, holds {scenario.BUFFER} MiB of random data and runs "
                 "a process; hibernating")
             scenario.hibernate(machine)
-        with bench.machine("-2", scenario.RESUME, [swap]) as machine:
+        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
             say("  first machine is off; resuming in a second one")
             figures = scenario.resume(machine)
             scenario.check_remembered(machine)

@@ -63,19 +63,20 @@ class Bench:
     level: str
     logs: pathlib.Path
     flavour: str = "series"     # or "base"
+    payload: int = PAYLOAD      # MiB
 
     def __post_init__(self):
         self.kernel = build.kernel(self.flavour) / "arch/arm64/boot/Image"
         self.initrd = guest.initramfs()
-        self.image = guest.disk(guest.GUEST / f"disk-{self.flavour}.img", {
+        self.image = guest.disk(guest.GUEST / f"disk-{self.flavour}-{self.payload}.img", {
             "Image": self.kernel, "initramfs.cpio": self.initrd,
-            "payload.cpio": guest.payload_initramfs(PAYLOAD)})
+            "payload.cpio": guest.payload_initramfs(self.payload)})
 
-    def machine(self, part="", append="", drives=()):
-        """A machine, not yet started."""
+    def machine(self, part="", append="", memory=MEMORY, **options):
+        """A machine, not yet started; options are Machine's."""
         return Machine(f"{self.name}{part}", self.level, self.kernel, self.initrd,
-                       self.logs, append=f"{DEBUG} {append}", memory=MEMORY,
-                       images=[self.image], drives=drives, plugin=build.plugin())
+                       self.logs, append=f"{DEBUG} {append}", memory=memory,
+                       images=[self.image], plugin=build.plugin(), **options)
 
     @contextlib.contextmanager
     def swap(self):
@@ -123,8 +124,13 @@ def kexec(machine, how="-s", checks=True):
     code, it takes 25 s for the payload under emulation, and the payload's own sum is
     checked in any case.
     """
-    seen = len(machine.relocations() or [])
     tables = load(machine, f"{how} -l" if checks or how != "-c" else f"{how} -l --no-checks")
+    return dataclasses.replace(hand_over(machine), tables=tables)
+
+
+def hand_over(machine):
+    """Enter the kernel that is loaded, and check that its payload has arrived."""
+    seen = len(machine.relocations() or [])
     machine.sh("dmesg -n 8")
     start = time.monotonic()
     machine.send("kexec -e")
@@ -135,7 +141,7 @@ def kexec(machine, how="-s", checks=True):
     took = seconds(start)
     machine.sh("md5sum -c /payload.md5")
     bursts = machine.relocations()
-    return Figures(took, tables, bursts[seen:] if bursts is not None else None)
+    return Figures(took, bursts=bursts[seen:] if bursts is not None else None)
 
 
 def remember(machine):

@@ -22,8 +22,8 @@ def command(words):
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
-    argv = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider",
-            "-n", os.environ.get("JOBS", "2"), f"--junitxml={report}", str(LAB / "tests")]
+    argv = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider",
+            "-n", os.environ.get("JOBS") or "2", f"--junitxml={report}", str(LAB / "tests")]
     if words:
         argv += ["-k", " and ".join(words)]
     return subprocess.run(argv, cwd=TOP, check=False).returncode

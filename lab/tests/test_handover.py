@@ -33,14 +33,14 @@ def test_five_handovers(bench):
 def test_hibernate_twice_then_kexec(bench):
     """Memory and a process survive two resumes; the resumed kernel still hands over."""
     with bench.swap() as swap:
-        with bench.machine("-1", scenario.RESUME, [swap]) as machine:
+        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
             machine.wait_ready()
             scenario.remember(machine)
             scenario.hibernate(machine)
-        with bench.machine("-2", scenario.RESUME, [swap]) as machine:
+        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
             check_resume(machine)
             scenario.hibernate(machine)
-        with bench.machine("-3", scenario.RESUME, [swap]) as machine:
+        with bench.machine("-3", scenario.RESUME, drives=[swap]) as machine:
             check_resume(machine)
             scenario.prove_mmu_on(machine, scenario.kexec(machine))
 
@@ -48,12 +48,12 @@ def test_hibernate_twice_then_kexec(bench):
 def test_hibernate_after_kexec(bench):
     """A kernel that was handed over to hibernates and comes back."""
     with bench.swap() as swap:
-        with bench.machine("-1", scenario.RESUME, [swap]) as machine:
+        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
             machine.wait_ready()
             scenario.prove_mmu_on(machine, scenario.kexec(machine))
             scenario.remember(machine)
             scenario.hibernate(machine)
-        with bench.machine("-2", scenario.RESUME, [swap]) as machine:
+        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
             check_resume(machine)
 
 
