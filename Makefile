@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The lab's commands. Each installs or names what it needs and says what it does.
 PYTHON ?= /usr/bin/python3
-export LINUX JOBS
+export LINUX LEVEL KERNEL JOBS
 
 T ?=
 
 help:
 	@echo 'make run              kexec, hibernate and kdump on a kernel with the series'
-	@echo '                      LEVEL=el1|nvhe|vhe chooses how it is booted'
+	@echo '                      LEVEL=el1|nvhe|vhe: how it is booted; KERNEL=base: without'
 	@echo 'make test             every test; T=WORDS runs those whose names match'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'

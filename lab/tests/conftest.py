@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lab.machine import kvm_works
-from lab.scenario import Bench
+from lab.scenario import PAYLOAD, Bench
 from lab.util import BUILD
 
 # kvm: where it works, a kernel at EL1 on real caches. Nothing counts its accesses.
@@ -27,6 +27,12 @@ def bench(request, level):
 
 
 @pytest.fixture
+def el1_bench(request):
+    """The same, at EL1 only: for what does not depend on the level."""
+    return make_bench(request, "el1", "series")
+
+
+@pytest.fixture
 def base_bench(request, level):
     """The same with the base kernel."""
     return make_bench(request, level, "base")
@@ -35,7 +41,13 @@ def base_bench(request, level):
 def make_bench(request, level, flavour):
     """A bench whose logs have the name of the test."""
     name = re.sub(r"[^\w]+", "-", request.node.name.removeprefix("test_")).strip("-")
-    return Bench(name, level, BUILD / "test/log", flavour)
+    marker = request.node.get_closest_marker("payload")
+    return Bench(name, level, BUILD / "test/log", flavour, marker.args[0] if marker else PAYLOAD)
+
+
+def pytest_configure(config):
+    """The marks of this suite."""
+    config.addinivalue_line("markers", "payload(mib): random data in the second kernel's initramfs")
 
 
 def pytest_unconfigure(config):
