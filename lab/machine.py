@@ -81,6 +81,9 @@ class Machine:
         self.count = 0
         options, cpu = LEVELS[level]
         self.argv = ["-machine", f"virt,{options}", "-cpu", cpu, "-m", f"{memory}M",
+                     # reserve=off: the host needs no more than the guest touches.
+                     "-object", f"memory-backend-ram,id=ram,size={memory}M,reserve=off",
+                     "-machine", "memory-backend=ram",
                      "-smp", str(smp), "-nodefaults", "-display", "none",
                      "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
                      "-kernel", kernel, "-initrd", initrd, "-append", f"{CMDLINE} {append}"]

@@ -134,6 +134,12 @@ static void data_accessed(unsigned int vcpu, qemu_plugin_meminfo_t info,
 	uint64_t bytes = (uint64_t)1 << qemu_plugin_mem_size_shift(info);
 
 	(void)unused;
+	/*
+	 * QEMU 7.2 leaves the callback of an instruction that took an exception
+	 * in place for accesses that come later, anywhere, by its helpers.
+	 */
+	if (elsewhere != b->elsewhere)
+		return;
 	if (qemu_plugin_mem_is_store(info)) {
 		a->stores++;
 		a->store_bytes += bytes;
