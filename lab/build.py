@@ -22,7 +22,15 @@ def make_env():
 
 def source(which):
     """The source tree of the kernel called `which`."""
-    return {"series": tree.tree, "base": tree.base_tree}[which]()
+    return {"series": tree.tree, "base": tree.base_tree, "v6.1": fetch.mainline_source}[which]()
+
+
+def source_state(src):
+    """What tells that a source tree has changed: commit and edits, or the version."""
+    if not (src / ".git").exists():
+        return fetch.source_version(src)
+    return (output(["git", "rev-parse", "HEAD"], cwd=src)
+            + output(["git", "diff", "HEAD"], cwd=src))
 
 
 def configure(src, out, config):
@@ -37,7 +45,9 @@ def configure(src, out, config):
     have = set((out / ".config").read_text().splitlines())
     for line in fragment.read_text().splitlines():
         name, _, value = line.partition("=")
-        if line.startswith("CONFIG_") and line not in have and value != "n":
+        # Another version may have settled what v5.10 asks.
+        if (line.startswith("CONFIG_") and line not in have and value != "n"
+                and fetch.source_version(src).startswith("5.10.")):
             raise LabError(f"{fragment.name} asks for {line}, but something that {name} "
                            "depends on is not set")
     stamp.write_bytes(fragment.read_bytes())
@@ -68,13 +78,11 @@ def compile_kernel(src, out):
 
 
 def kernel(which, config="small"):
-    """The folder with Image and vmlinux of "series" or "base", built if need be."""
+    """The folder with Image and vmlinux of "series", "base" or "v6.1", built if need be."""
     src = source(which)
     out = BUILD / "kernel" / (which if config == "small" else f"{which}-{config}")
     with locked(f"kernel-{out.name}"):
-        head = output(["git", "rev-parse", "HEAD"], cwd=src).strip()
-        state = head + output(["git", "diff", "HEAD"], cwd=src)
-        state += (LAB / "config" / f"{config}.config").read_text()
+        state = source_state(src) + (LAB / "config" / f"{config}.config").read_text()
         stamp = out / "lab.built"
         if stamp.is_file() and stamp.read_text() == state:
             return out
@@ -88,10 +96,10 @@ def kernel(which, config="small"):
     return out
 
 
-def plugin():
-    """The TCG plugin that finds relocation, built for the QEMU of this machine."""
-    src = LAB / "plugin" / "relocation.c"
-    out = BUILD / "plugin" / "relocation.so"
+def plugin(name="relocation"):
+    """A TCG plugin of lab/plugin, built for the QEMU of this machine."""
+    src = LAB / "plugin" / f"{name}.c"
+    out = BUILD / "plugin" / f"{name}.so"
     with locked("plugin"):
         if not out.is_file() or out.stat().st_mtime < src.stat().st_mtime:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -102,11 +110,11 @@ def plugin():
 
 
 def command(words):
-    """Build the kernels named, or both."""
+    """Build the kernels named; without names the series and the base."""
     host.ensure()
     for which in words or ["series", "base"]:
-        if which not in ("series", "base"):
-            raise LabError(f"no kernel is called {which}: series or base")
+        if which not in ("series", "base", "v6.1"):
+            raise LabError(f"no kernel is called {which}: series, base or v6.1")
         say(f"{kernel(which)}/arch/arm64/boot/Image")
 
 

@@ -235,10 +235,14 @@ def base_source():
         remove(BUILD / "src")   # what a killed command may have left
         need_space(BUILD, 2048)
         deb = download_source()
+        tree = BUILD / f"src/linux-{deb_field(deb, 'Version')[0].split('-')[0]}"
         try:
-            return unpack_source(deb)
+            with made_whole(tree) as scratch:
+                unpack_source(deb, scratch)
+                check_source(scratch, deb.name)
         finally:
             remove(deb)
+        return tree
 
 
 def download_source():
@@ -267,20 +271,37 @@ def download_source():
                                "or mend this:", *reasons]))
 
 
-def unpack_source(deb):
-    """Unpack the package `deb` to build/src/linux-<version>."""
-    version = deb_field(deb, "Version")[0].split("-")[0]
-    tree = BUILD / f"src/linux-{version}"
+def unpack_source(deb, scratch):
+    """Unpack the kernel source of the package `deb` to the new folder `scratch`."""
+    package, full = deb_field(deb, "Package", "Version")
+    version = full.split("-")[0]
     say(f"unpacking Linux {version}")
-    with tempfile.TemporaryDirectory(dir=deb.parent) as folder, made_whole(tree) as scratch:
+    with tempfile.TemporaryDirectory(dir=deb.parent) as folder:
         run(["dpkg-deb", "--extract", deb, folder], f"unpacking {deb.name}", log="source.log")
         scratch.mkdir()
-        run(["tar", "-xf", f"{folder}/usr/src/linux-source-5.10.tar.xz", "-C", scratch,
+        run(["tar", "-xf", f"{folder}/usr/src/{package}.tar.xz", "-C", scratch,
              "--no-same-owner", "--strip-components=1"], "unpacking the kernel source",
             log="source.log")
-        check_source(scratch, deb.name)
-        if source_version(scratch) != version:
-            raise LabError(f"{deb.name} holds Linux {source_version(scratch)}, not {version}")
+    if source_version(scratch) != version:
+        raise LabError(f"{deb.name} holds Linux {source_version(scratch)}, not {version}")
+
+
+def mainline_source():
+    """An unpacked Linux 6.1, Debian's linux-source-6.1: mainline's own page tables for
+    kexec, to compare with."""
+    tree = BUILD / "v6.1"
+    if tree.is_dir():
+        return tree
+    with locked("source-6.1"):
+        if tree.is_dir():
+            return tree
+        need_space(BUILD, 2048)
+        say(f"fetching linux-source-6.1 from {SUITE} (140 MB)")
+        with (private_apt("v6.1", [("deb", mirrors()["Debian"][0], SUITE)], "arm64")
+              as (here, apt), made_whole(tree) as scratch):
+            apt("download", "linux-source-6.1")
+            [deb] = here.glob("linux-source-6.1_*.deb")
+            unpack_source(deb, scratch)
     return tree
 
 
