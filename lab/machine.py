@@ -63,8 +63,8 @@ class Machine:
     on, and after them drives: those that it can; logs: the folder for the console
     log and for the output of the plugin (a path, or None to run without); nomap:
     (address, bytes) of memory that the device tree keeps out of the linear map; gdb:
-    whether gdb can attach to self.gdb; reboot: whether a reset boots again instead of
-    ending QEMU.
+    whether gdb can attach to self.gdb, and if it is "wait", has to before anything runs;
+    reboot: whether a reset boots again instead of ending QEMU.
     """
 
     def __init__(self, name, level, kernel, initrd, logs, append="", memory=1024, smp=2,
@@ -91,6 +91,8 @@ class Machine:
             self.argv += ["-no-reboot"]
         if gdb:
             self.argv += ["-gdb", f"unix:{self.gdb},server=on,wait=off"]
+        if gdb == "wait":
+            self.argv += ["-S"]
         for slot, (path, mode) in enumerate([(path, "on") for path in images]
                                             + [(path, "off") for path in drives]):
             # Named buses, for the kernel's order of disks is the order of addresses.

@@ -13,29 +13,26 @@ from lab.machine import LEVELS, kvm_works
 from lab.util import BUILD, LabError, main, say
 
 
-def kexec_file_load(bench):
-    """kexec by the kernel's own loader."""
+def kexec(bench, *options):
+    """kexec by either system call; options are those of scenario.kexec()."""
     with bench.machine() as machine:
         machine.wait_ready()
         say("  first kernel is up; loading the second and handing over")
-        figures = scenario.kexec(machine, "-s")
+        figures = scenario.kexec(machine, *options)
         if bench.flavour == "series":
             scenario.prove_mmu_on(machine, figures)
         say(f"  second kernel is up, its {scenario.PAYLOAD} MiB of random data are whole")
     return figures
+
+
+def kexec_file_load(bench):
+    """kexec by the kernel's own loader."""
+    return kexec(bench, "-s")
 
 
 def kexec_load(bench):
-    """kexec by the loader in user space."""
-    with bench.machine() as machine:
-        machine.wait_ready()
-        say("  first kernel is up; loading the second (unchecked: user space's purgatory "
-            "would hash for 25 s) and handing over")
-        figures = scenario.kexec(machine, "-c", checks=False)
-        if bench.flavour == "series":
-            scenario.prove_mmu_on(machine, figures)
-        say(f"  second kernel is up, its {scenario.PAYLOAD} MiB of random data are whole")
-    return figures
+    """kexec by the loader in user space, without the 25 s that its purgatory hashes."""
+    return kexec(bench, "-c", False)
 
 
 def hibernate(bench):

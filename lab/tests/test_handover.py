@@ -57,6 +57,19 @@ def test_hibernate_after_kexec(bench):
             check_resume(machine)
 
 
+def test_loaded_image_survives_hibernation(bench):
+    """An image loaded before hibernation is handed over to after it."""
+    with bench.swap() as swap:
+        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
+            machine.wait_ready()
+            scenario.load(machine, "-s -l")
+            scenario.remember(machine)
+            scenario.hibernate(machine)
+        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
+            check_resume(machine)
+            scenario.prove_mmu_on(machine, scenario.hand_over(machine))
+
+
 @pytest.mark.parametrize("call", HOW)
 def test_kdump(bench, call):
     """The crash kernel reads the dump, and nothing was relocated on the way to it."""

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * kexec: put the new kernel in place and enter it
+ *
+ * Copyright (C) Linaro.
+ * Copyright (C) Huawei Futurewei Technologies.
  */
 #include <linux/kexec.h>
 #include <linux/linkage.h>
 #include <uapi/linux/psci.h>
 
-#include <asm/alternative.h>
 #include <asm/asm-offsets.h>
 #include <asm/assembler.h>
 #include <asm/kexec.h>
@@ -15,10 +17,14 @@
 #include <asm/trans_pgd.h>
 #include <asm/virt.h>
 
-/* What one round of the copy loop moves; a cache line of it is cleaned at once */
+/* Bytes that are copied, and then cleaned as a cache line, at a time */
 #define STRIDE	64
 
-	/* copy 64 bytes from x1 to behind x0, advance both, clean what was written */
+/*
+ * Copy STRIDE bytes from x1 to x0 + STRIDE and advance both. Clean what was
+ * written to the PoC, and invalidate it: until the new kernel has its MMU on it
+ * writes past the cache, and must not find old lines there afterwards.
+ */
 	.macro	copy_and_clean
 	ldp	x4, x5, [x1], #STRIDE
 	ldp	x6, x7, [x1, #16 - STRIDE]
@@ -28,7 +34,7 @@
 	stp	x6, x7, [x0, #16]
 	stp	x8, x9, [x0, #32]
 	stp	x10, x11, [x0, #48]
-	__dcache_op_workaround_clean_cache cvac, x0
+	dc	civac, x0
 	.endm
 
 /*
@@ -41,9 +47,10 @@
  *	x4: conduit of PSCI SYSTEM_RESET, or SMCCC_CONDUIT_NONE
  *
  * A copy of this code runs in a page that is not overwritten, mapped in TTBR0
- * at its physical address. Everything else may be overwritten once the first
- * page has been copied, so there is no stack, no literal and no call, and what
- * is needed of the kimage is in registers by then.
+ * at its physical address. But for that page, the image's list and sources and
+ * the tables, all may be overwritten once the first page has been copied: there
+ * is no stack, no literal and no call, and what is needed of the kimage is in
+ * registers by then.
  *
  * Pages are read and written through the copy of the linear map with caches
  * on, and cleaned to the PoC, as the new kernel starts with its MMU off. The
@@ -102,7 +109,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	/* Lines are smaller: clean each. */
 	sub	x0, x19, #PAGE_SIZE
 .Lclean:
-	__dcache_op_workaround_clean_cache cvac, x0
+	dc	civac, x0
 	add	x0, x0, x18
 	cmp	x0, x19
 	b.lo	.Lclean

@@ -16,8 +16,10 @@
 #define pr_fmt(fmt) "trans_pgd: " fmt
 
 #include <linux/kernel.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
+#include <linux/sched.h>
 #include <linux/string.h>
 
 #include <asm/cacheflush.h>
@@ -41,8 +43,9 @@ static void *trans_alloc(struct trans_pgd_info *info)
 }
 
 /*
- * Writable for the MMU whether or not it manages the dirty state, and without
- * the contiguous hint: its neighbours may not all be in the copy.
+ * Writable, as the copy exists to overwrite memory. PTE_WRITE does not matter
+ * to that once PTE_RDONLY is clear; with it pages that were read-only are like
+ * all others. Without the contiguous hint: neighbours may not be in the copy.
  */
 static pteval_t trans_leaf(pteval_t val)
 {
@@ -58,13 +61,17 @@ static pte_t trans_pte(pte_t pte)
 	/*
 	 * debug_pagealloc makes the entries of free pages invalid. A page that
 	 * is free now may be one to overwrite, so it has to be in the copy if
-	 * it is memory at all. Free pages are not reserved: the other pages
-	 * without a valid entry are a loaded crash kernel, and are meant to be
+	 * it is memory at all, and in use as such. Free pages are not reserved:
+	 * a loaded crash kernel, which is invalid too, is, and is meant to stay
 	 * out of reach.
 	 */
 	if (!pte_none(pte) && debug_pagealloc_enabled() &&
-	    pfn_valid(pte_pfn(pte)) && !PageReserved(pte_page(pte)))
-		return pte_mkpresent(__pte(trans_leaf(pte_val(pte))));
+	    pfn_valid(pte_pfn(pte))) {
+		struct page *page = pfn_to_online_page(pte_pfn(pte));
+
+		if (page && !PageReserved(page))
+			return pte_mkpresent(__pte(trans_leaf(pte_val(pte))));
+	}
 
 	return __pte(0);
 }
@@ -75,6 +82,9 @@ static pte_t trans_pte(pte_t pte)
  * the same in every attribute. One block entry does for such a table, and
  * keeps the copy of a large machine at a few pages. The *_as_block() functions
  * return the entry that does for all below, or 0 where anything differs.
+ *
+ * They add to descriptors as they are. With 52-bit PA some of the address is in
+ * low bits, but what is aligned to a block never carries that far.
  */
 static pteval_t ptes_as_block(pmd_t *src_pmdp, unsigned long addr)
 {
@@ -220,6 +230,11 @@ static int copy_puds(struct trans_pgd_info *info, p4d_t *dst_p4dp,
 		next = pud_addr_end(addr, end);
 		if (pud_none(pud))
 			continue;
+
+		/* There may be hundreds. A resume has interrupts off. */
+		if (!irqs_disabled())
+			cond_resched();
+
 		if (pud_sect(pud) || next - addr == PUD_SIZE)
 			block = pud_as_block(src, addr);
 		if (block) {
@@ -393,7 +408,7 @@ static pgd_t *extended_pgd_offset(struct trans_pgd_info *info, pgd_t **pgd,
  * @ttbr0:	set to the physical address of the top table
  * @t0sz:	set to the TCR_EL1.T0SZ that goes with it
  *
- * The page is executable and writable, at the virtual address in TTBR0 that
+ * The page is executable and read-only, at the virtual address in TTBR0 that
  * equals its physical address, so that the code goes on when the MMU is
  * switched off. trans_pgd_install_ttbr0() takes what is returned.
  *
@@ -423,7 +438,7 @@ int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
 	if (!pgdp)
 		return -ENOMEM;
 
-	ret = map_below(info, pgdp, page, addr, PAGE_KERNEL_EXEC);
+	ret = map_below(info, pgdp, page, addr, PAGE_KERNEL_ROX);
 	if (ret)
 		return ret;
 
@@ -544,6 +559,9 @@ const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 {
 	bool exec = use == TRANS_PGD_EXEC;
 	pteval_t val;
+
+	/* As the MMU does, with KASAN's tags */
+	addr = (unsigned long)__tag_reset(addr);
 
 	if (addr - walk->base >= walk->size) {
 		const char *why = walk_to_leaf(walk, addr);

@@ -41,8 +41,15 @@ SYM_CODE_START(trans_pgd_el2_vectors)
 	mov	x0, xzr
 	eret
 
-	/* x1: where to go, by physical address; x2 to x4: its x0 to x2 */
+	/*
+	 * x1: where to go, by physical address; x2 to x4: its x0 to x2. EL1 has
+	 * invalidated its instructions, which with a VMID-aware cache need not
+	 * be those that were fetched here.
+	 */
 .Lsoft_restart:
+	ic	iallu
+	dsb	nsh
+	isb
 	mov	x5, x1
 	mov	x0, x2
 	mov	x1, x3
