@@ -4,7 +4,9 @@
 import contextlib
 import subprocess
 import tempfile
+import time
 
+from lab.machine import PATIENCE
 from lab.util import LabError
 
 # gdb prints the address that `where` comes to, for the log.
@@ -32,6 +34,9 @@ def wipe(machine, address, where):
     where: an expression of gdb's, evaluated when `address` is reached.
     """
     path = machine.log.with_suffix(".gdb.log")
+    deadline = time.monotonic() + PATIENCE
+    while not machine.gdb.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)         # QEMU may only just have been started
     with tempfile.TemporaryDirectory() as folder, open(path, "w", encoding="utf-8") as log:
         with open(f"{folder}/zeroes", "wb") as zeroes:
             zeroes.write(bytes(4096))
