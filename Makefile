@@ -8,7 +8,8 @@ T ?=
 help:
 	@echo 'make run              kexec, hibernate and kdump on a kernel with the series'
 	@echo '                      LEVEL=el1|nvhe|vhe: how it is booted; KERNEL=base: without'
-	@echo 'make test             every test; T=WORDS runs those whose names match'
+	@echo 'make test             every test; T="WORDS" runs those whose names have all of them'
+	@echo '                      JOBS=N: machines at a time, 2 if not said'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -17,7 +18,7 @@ help:
 	@echo 'make fetch            fetch base source, guest packages and QEMU header'
 	@echo 'make host             install what the host needs'
 	@echo 'make clean            remove build/'
-	@echo 'LINUX=DIR with any of them: use that v5.10.y tree as the base (it is only read)'
+	@echo 'LINUX=DIR with any but apply: that v5.10.y tree is the base; it is only read'
 
 run tree series apply refresh kernel fetch: host
 
@@ -37,8 +38,9 @@ fetch:
 	@$(PYTHON) -m lab.fetch
 
 host:
-	@command -v $(PYTHON) >/dev/null || { \
-		echo 'error: no $(PYTHON); apt-get install -y python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'error: $(PYTHON) is no Python 3.11 or newer; apt-get install -y python3,' \
+		     'or say which with PYTHON=' >&2; exit 1; }
 	@$(PYTHON) -m lab.host
 
 clean:

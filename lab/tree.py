@@ -64,18 +64,18 @@ def series():
     return patches
 
 
-def series_hash():
-    """Changes whenever anything that the commits are made from does."""
-    digest = hashlib.sha256(SERIES.read_bytes())
+def series_files():
+    """{name: hash} of all that the commits are made from."""
+    paths = [SERIES]
     for patch in series():
-        for path in [patch.path, *(TOP / f for f in patch.files)]:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+        paths += [patch.path, *(TOP / name for name in patch.files)]
+    return {str(path.relative_to(TOP)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in paths}
 
 
-def user():
-    """Author and sign-off for mails: whoever the user's git says it is."""
-    who = {key: output(["git", "config", f"user.{key}"], cwd=TOP, ok=(0, 1)).strip()
+def user(where=TOP):
+    """Author and sign-off for mails: whoever git says the user is, in that tree."""
+    who = {key: output(["git", "config", f"user.{key}"], cwd=where, ok=(0, 1)).strip()
            for key in ("name", "email")}
     if not all(who.values()):
         raise LabError("git does not know who you are; set it for author and sign-off: "
@@ -120,7 +120,9 @@ def conflict(patch, text):
     """What git said of a patch that does not apply, with the files it named."""
     files = sorted(set(re.findall(r"error: (?:patch failed: )?([\w./-]+):(?: |\d)", text)))
     return (f"{patch.path.name} does not apply to {', '.join(files) or 'the tree'}; "
-            f"nothing was changed. git says:\n  " + "\n  ".join(text.splitlines()[-6:]))
+            "nothing was changed. To resolve it by hand: make series, and in your tree "
+            "git am -3 with the mails of build/series. git says:\n  "
+            + "\n  ".join(text.splitlines()[-6:]))
 
 
 def state():
@@ -133,15 +135,21 @@ def git_linux(*args):
     return output(["git", *args], cwd=LINUX).strip()
 
 
+def edits():
+    """What build/linux has that was not carried back, in words; None if nothing."""
+    if git_linux("status", "--porcelain", "--untracked-files=no"):
+        return "changes that are not committed"
+    return "new commits" if git_linux("rev-parse", "HEAD") != state()["head"] else None
+
+
 def need_no_edits(what):
     """Edits in build/linux are somebody's work: stop before losing them."""
-    known = state()
-    dirty = git_linux("status", "--porcelain", "--untracked-files=no")
-    if dirty or git_linux("rev-parse", "HEAD") != known["head"]:
+    found = edits()
+    if found:
         raise LabError(
-            f"build/linux has {'changes that are not committed' if dirty else 'new commits'}, "
-            f"which {what} would lose: commit them and run 'make refresh', or drop them with "
-            f"'git -C build/linux reset --hard {known['head'][:12]}'")
+            f"build/linux has {found}, which {what} would lose: commit them and run "
+            "'make refresh', or drop them with "
+            f"'git -C build/linux reset --hard {state()['head'][:12]}'")
 
 
 def drop_debian_ignore(source):
@@ -193,7 +201,7 @@ def tree():
     with locked("linux"):
         known = state()
         ident = f"{source.resolve()} {fetch.source_version(source)}"
-        wanted = series_hash()
+        wanted = series_files()
         if known.get("source") == ident and known.get("series") == wanted:
             return LINUX
         if known:
@@ -204,7 +212,6 @@ def tree():
         run(["git", "checkout", "-q", "-f", "-B", BRANCH, head], "checking out", cwd=LINUX)
         STATE.write_text(json.dumps(
             {"source": ident, "series": wanted, "base": base, "head": head}, indent=1))
-        say(f"build/linux: {fetch.source_version(source)} and {len(series())} patches")
     return LINUX
 
 
@@ -226,6 +233,8 @@ def mails(folder):
     tree()
     head = commit_series(LINUX, state()["base"], user(), sign_off=True)
     shutil.rmtree(folder, ignore_errors=True)
+    if edits():
+        say(f"note: build/linux has {edits()}, which are not in the mails until 'make refresh'")
     git_linux("format-patch", "-q", "--no-base", "-o", str(folder), f"{state()['base']}..{head}")
     return sorted(folder.glob("*.patch"))
 
@@ -243,11 +252,13 @@ def apply(where):
     if not (source / ".git").exists():
         raise LabError(f"{source} is not a git tree; make it one (git init; git add -A; "
                        "git commit) so that the series can be a branch of it")
+    if (source / "arch/arm64/mm/trans_pgd.c").exists():
+        raise LabError(f"{source} has arch/arm64/mm/trans_pgd.c: the series is there already")
     if git("status", "--porcelain", "--untracked-files=no"):
         raise LabError(f"{source} has changes that are not committed; commit or stash them first")
     if git("branch", "--list", branch):
         raise LabError(f"{source} has a branch {branch} already; delete or rename it first")
-    who = user()
+    who = user(source)
     back = git("symbolic-ref", "-q", "--short", "HEAD", ok=(0, 1)) or git("rev-parse", "HEAD")
     with tempfile.TemporaryDirectory() as scratch:
         # Objects of the rehearsal go to a scratch store: on a conflict the
@@ -285,6 +296,14 @@ def refresh():
         raise LabError("build/linux has changes that are not committed; put them into the "
                        "commit where they belong (git commit --fixup=..., git rebase -i "
                        f"--autosquash base) and run it again:\n{dirty}")
+    # Edits on this side would be overwritten by what build/linux was made from before.
+    now = series_files()
+    both = sorted(name for name in known["series"].keys() | now.keys()
+                  if known["series"].get(name) != now.get(name))
+    if both:
+        raise LabError(f"{', '.join(both)} changed here since 'make tree', and refresh would "
+                       "overwrite that: 'git stash', 'make refresh', 'git stash pop', and "
+                       "then 'make tree' takes it over")
     whole = {name for patch in series() for name in patch.files}
     mine = {}
     new = []
@@ -304,6 +323,9 @@ def refresh():
                 rest.append(name)
         message = git_linux("log", "-1", "--format=%B", commit)
         subject, _, body = message.partition("\n")
+        if subject.startswith(("fixup!", "squash!", "amend!")):
+            raise LabError(f"build/linux has the commit '{subject}', which belongs into another: "
+                           "git -C build/linux rebase -i --autosquash base")
         slug = git_linux("log", "-1", "--format=%f", commit)[:52]
         text = f"Subject: {subject}\n\n{body.strip()}\n---\n"
         if rest:
@@ -325,7 +347,7 @@ def refresh():
     head = SERIES.read_text().splitlines(keepends=True)
     head = "".join(line for line in head if line.startswith("#"))
     SERIES.write_text(head + "".join(" ".join([name, *files]) + "\n" for name, _, files in new))
-    known |= {"head": git_linux("rev-parse", "HEAD"), "series": series_hash()}
+    known |= {"head": git_linux("rev-parse", "HEAD"), "series": series_files()}
     STATE.write_text(json.dumps(known, indent=1))
     say(f"patches/v5.10: {len(new)} patches, {len(mine)} whole files")
 
@@ -335,6 +357,9 @@ def command(words):
     what = words[0] if words else "tree"
     if what == "tree":
         tree()
+        say(f"build/linux has {len(series())} patches on Linux "
+            f"{state()['source'].rpartition(' ')[2]}"
+            + (f", and {edits()}: 'make refresh' carries them back" if edits() else ""))
     elif what == "series":
         for path in mails(BUILD / "series"):
             print(path.relative_to(TOP))

@@ -65,8 +65,13 @@ def test_mails_make_the_same_tree(user_tree, tmp_path):
         assert f"\nSigned-off-by: {USER}\n" in mail.read_text()
 
 
-def test_apply(user_tree):
-    """The series is a new branch; the user's own branch stays where it was."""
+def test_apply(user_tree, monkeypatch):
+    """The series is a new branch, by who the user is in that tree; the user's own branch
+    stays where it was."""
+    for key in ("COUNT", "KEY_0", "VALUE_0", "KEY_1", "VALUE_1"):
+        monkeypatch.delenv(f"GIT_CONFIG_{key}")
+    git(user_tree, "config", "user.name", "Local User")
+    git(user_tree, "config", "user.email", "local@localhost")
     before = git(user_tree, "rev-parse", "mine")
     done = apply(user_tree)
     assert done.returncode == 0, done.stderr
@@ -74,8 +79,9 @@ def test_apply(user_tree):
     assert git(user_tree, "rev-parse", "HEAD^{tree}") == git(tree.LINUX, "rev-parse",
                                                              "HEAD^{tree}")
     assert git(user_tree, "rev-parse", "mine") == before
+    assert git(user_tree, "log", "-1", "--format=%an <%ae>%n%b").count("Local User") == 2
     again = apply(user_tree)
-    assert again.returncode == 1 and "has a branch trans_pgd-v5.10 already" in again.stderr
+    assert again.returncode == 1 and "is there already" in again.stderr
 
 
 def test_apply_conflict(user_tree):
@@ -165,6 +171,30 @@ def test_refresh_carries_edits(copies):
     assert (top / "arch/arm64/mm/new.c").read_text() == "/* new */\n"
     head = tree.commit_series(linux, tree.state()["base"], tree.LAB)
     assert git(linux, "rev-parse", f"{head}^{{tree}}") == git(linux, "rev-parse", "HEAD^{tree}")
+
+
+def test_refresh_keeps_edits_made_here(copies):
+    """A whole file that was edited on this side is not overwritten."""
+    linux, top = copies
+    with open(linux / HIBERNATE, "a", encoding="utf-8") as source:
+        source.write("/* edited */\n")
+    git(linux, "commit", "-q", "-a", "-m", "arm64: an edit")
+    with open(top / "arch/arm64/mm/trans_pgd.c", "a", encoding="utf-8") as source:
+        source.write("/* edited here */\n")
+    before = files(top)
+    with pytest.raises(LabError, match="arch/arm64/mm/trans_pgd.c changed here"):
+        tree.refresh()
+    assert files(top) == before
+
+
+def test_refresh_refuses_fixups(copies):
+    """A commit that waits for a rebase is no patch."""
+    linux, _ = copies
+    with open(linux / HIBERNATE, "a", encoding="utf-8") as source:
+        source.write("/* edited */\n")
+    git(linux, "commit", "-q", "-a", "-m", "fixup! arm64: an edit")
+    with pytest.raises(LabError, match="autosquash"):
+        tree.refresh()
 
 
 def test_refresh_refuses_two_truths(copies):
