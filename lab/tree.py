@@ -116,6 +116,12 @@ def commit_series(repo, base, who, sign_off=False):
     return parent
 
 
+def touched():
+    """Kernel paths of all that the series changes or adds."""
+    return {name for patch in series() for name in
+            [*patch.files, *re.findall(r"^\+\+\+ b/(.+)$", patch.diff(), re.MULTILINE)]}
+
+
 def conflict(patch, text):
     """What git said of a patch that does not apply, with the files it named."""
     files = sorted(set(re.findall(r"error: (?:patch failed: )?([\w./-]+):(?: |\d)", text)))
