@@ -9,41 +9,39 @@ import time
 from lab.machine import PATIENCE
 from lab.util import LabError
 
-# gdb prints the address that `where` comes to, for the log.
 SCRIPT = """
 set confirm off
 set architecture aarch64
 target remote {socket}
 hbreak *{address}
 continue
+{commands}
+delete
+detach
+"""
+# What `where` comes to is printed for the log.
+WIPE = """
 set $where = {where}
 printf "wiping 4 KiB at %#lx\\n", $where
 maintenance packet Qqemu.PhyMemMode:1
 eval "restore {zeroes} binary %#lx", $where
 maintenance packet Qqemu.PhyMemMode:0
-delete
-detach
 """
 
 
 @contextlib.contextmanager
-def wipe(machine, address, where):
-    """While the block runs, wait for the machine to execute `address`, write zeroes to
-    the 4 KiB at the physical address `where`, and let it go on.
-
-    where: an expression of gdb's, evaluated when `address` is reached.
-    """
+def interrupt(machine, address, commands):
+    """While the block runs, wait for the machine to execute `address`, have gdb do the
+    commands, and let the machine go on."""
     path = machine.log.with_suffix(".gdb.log")
     deadline = time.monotonic() + PATIENCE
     while not machine.gdb.exists() and time.monotonic() < deadline:
         time.sleep(0.1)         # QEMU may only just have been started
-    with tempfile.TemporaryDirectory() as folder, open(path, "w", encoding="utf-8") as log:
-        with open(f"{folder}/zeroes", "wb") as zeroes:
-            zeroes.write(bytes(4096))
-        with open(f"{folder}/script", "w", encoding="utf-8") as script:
-            script.write(SCRIPT.format(socket=machine.gdb, address=address, where=where,
-                                       zeroes=f"{folder}/zeroes"))
-        with subprocess.Popen(["gdb-multiarch", "-batch", "-nx", "-x", f"{folder}/script"],
+    with tempfile.NamedTemporaryFile("w", suffix=".gdb") as script, \
+            open(path, "w", encoding="utf-8") as log:
+        script.write(SCRIPT.format(socket=machine.gdb, address=address, commands=commands))
+        script.flush()
+        with subprocess.Popen(["gdb-multiarch", "-batch", "-nx", "-x", script.name],
                               stdin=subprocess.DEVNULL, stdout=log, stderr=log) as gdb:
             try:
                 yield
@@ -51,3 +49,14 @@ def wipe(machine, address, where):
                     raise LabError(f"gdb failed (log: {path})")
             finally:
                 gdb.kill()
+
+
+@contextlib.contextmanager
+def wipe(machine, address, where):
+    """interrupt() to write zeroes to the 4 KiB at the physical address `where`, an
+    expression of gdb's that is evaluated when `address` is reached."""
+    with tempfile.NamedTemporaryFile() as zeroes:
+        zeroes.write(bytes(4096))
+        zeroes.flush()
+        with interrupt(machine, address, WIPE.format(where=where, zeroes=zeroes.name)):
+            yield

@@ -89,6 +89,13 @@ class Bench:
             path.unlink()
 
 
+def relocation_code(machine):
+    """Physical addresses, as text, of the loaded image's relocation code and of the top
+    table of its copy of the linear map."""
+    return re.findall(r"relocation code (0x[0-9a-f]+), .* ttbr1 (0x[0-9a-f]+),",
+                      machine.sh("dmesg"))[-1]
+
+
 def prove_mmu_on(machine, figures, least=PAYLOAD << 20):
     """Fail unless the hand-over relocated once, all of it, with the MMU on."""
     if figures.bursts is None:

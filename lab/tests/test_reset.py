@@ -14,8 +14,7 @@ def test_fault_resets(bench):
     with bench.machine(gdb=True, reboot=True) as machine:
         machine.wait_ready()
         scenario.load(machine, "-s -l")
-        code, copy = re.search(r"relocation code (0x[0-9a-f]+), .* ttbr1 (0x[0-9a-f]+),",
-                               machine.sh("dmesg")).groups()
+        code, copy = scenario.relocation_code(machine)
         with gdb.wipe(machine, code, copy):
             machine.sh("dmesg -n 8; sleep 2")
             machine.send("kexec -e")
