@@ -26,6 +26,7 @@ PATIENCE = int(os.environ.get("LAB_PATIENCE", "60"))
 RAM = 0x40000000                # where the virt machine's memory begins
 SLOTS = 32                      # virtio-mmio transports of the virt machine
 PROMPT = "lab# "
+KERNEL_LINE = re.compile(r"\[ *\d+\.\d{6}\] [^\n]*\n")
 LINE_END = re.compile(r"\r+\n")     # the guest's terminal and QEMU's both add a return
 # panic=-1 with -no-reboot: a panic ends QEMU at once, with the whole report logged.
 CMDLINE = "console=ttyAMA0 earlycon loglevel=8 panic=-1"
@@ -182,6 +183,13 @@ class Machine:
         if check and status != "0":
             self.fail(f"'{command}' ended with status {status}: {' '.join(text.split())[-300:]}")
         return text
+
+    def number(self, command):
+        """The number that a command prints, whatever the kernel says in the middle of it."""
+        text = KERNEL_LINE.sub("", self.sh(command))
+        if not text.strip().isdecimal():
+            self.fail(f"'{command}' printed no number: {' '.join(text.split())[-300:]}")
+        return int(text)
 
     def send(self, line):
         """Type a line."""

@@ -155,7 +155,7 @@ def remember(machine):
     """Give the machine what must survive: random memory and a process that counts."""
     machine.sh(f"dd if=/dev/urandom of=/tmp/buffer bs=1M count={BUFFER} iflag=fullblock && "
                "md5sum /tmp/buffer >/tmp/md5")
-    if int(machine.sh("stat -c %s /tmp/buffer")) != BUFFER << 20:
+    if machine.number("stat -c %s /tmp/buffer") != BUFFER << 20:
         machine.fail("the random buffer came out short")
     machine.sh("(n=0; while :; do n=$((n+1)); echo $n >/tmp/next; mv /tmp/next /tmp/count; "
                "sleep 0.1; done) & echo $! >/tmp/pid")
@@ -164,7 +164,7 @@ def remember(machine):
 def check_remembered(machine):
     """Check that the memory is the same and that the same process still counts."""
     machine.sh("md5sum -c /tmp/md5")
-    before = int(machine.sh("cat /tmp/count"))
+    before = machine.number("cat /tmp/count")
     machine.sh("kill -0 $(cat /tmp/pid)")
     machine.sh(f"while [ $(cat /tmp/count) -le {before} ]; do sleep 0.1; done")
 
