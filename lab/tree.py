@@ -207,6 +207,8 @@ def tree():
     with locked("linux"):
         known = state()
         ident = f"{source.resolve()} {fetch.source_version(source)}"
+        if (source / ".git").exists():
+            ident += " " + output(["git", "rev-parse", "HEAD"], cwd=source).strip()
         wanted = series_files()
         if known.get("source") == ident and known.get("series") == wanted:
             return LINUX
@@ -364,7 +366,7 @@ def command(words):
     if what == "tree":
         tree()
         say(f"build/linux has {len(series())} patches on Linux "
-            f"{state()['source'].rpartition(' ')[2]}"
+            f"{fetch.source_version(LINUX)}"
             + (f", and {edits()}: 'make refresh' carries them back" if edits() else ""))
     elif what == "series":
         for path in mails(BUILD / "series"):

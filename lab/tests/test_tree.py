@@ -98,8 +98,7 @@ def test_apply_conflict(user_tree):
 
 def test_apply_needs_a_clean_tree(user_tree):
     """What is not committed is somebody's work."""
-    with open(user_tree / HIBERNATE, "a", encoding="utf-8") as source:
-        source.write("\n")
+    append(user_tree / HIBERNATE, "\n")
     before = snapshot(user_tree)
     done = apply(user_tree)
     assert done.returncode == 1 and "not committed" in done.stderr
@@ -137,6 +136,17 @@ def copies(tmp_path, monkeypatch):
     return linux, top
 
 
+def append(path, text):
+    """Edit a file."""
+    path.write_text(path.read_text() + text)
+
+
+def commit_edit(linux, name, message):
+    """Edit a file of build/linux, and commit that."""
+    append(linux / name, "/* edited */\n")
+    git(linux, "commit", "-q", "-a", "-m", message)
+
+
 def files(top):
     """{name: content} of a folder."""
     return {path.relative_to(top): path.read_bytes() for path in top.rglob("*")
@@ -154,8 +164,7 @@ def test_refresh_changes_nothing_by_itself(copies):
 def test_refresh_carries_edits(copies):
     """A commit becomes a patch; a file that it adds is kept whole."""
     linux, top = copies
-    with open(linux / HIBERNATE, "a", encoding="utf-8") as source:
-        source.write("/* edited */\n\n")
+    append(linux / HIBERNATE, "/* edited */\n\n")
     (linux / "arch/arm64/mm/new.c").write_text("/* new */\n")
     git(linux, "add", "-A")
     with pytest.raises(LabError, match="not committed"):
@@ -176,11 +185,8 @@ def test_refresh_carries_edits(copies):
 def test_refresh_keeps_edits_made_here(copies):
     """A whole file that was edited on this side is not overwritten."""
     linux, top = copies
-    with open(linux / HIBERNATE, "a", encoding="utf-8") as source:
-        source.write("/* edited */\n")
-    git(linux, "commit", "-q", "-a", "-m", "arm64: an edit")
-    with open(top / "arch/arm64/mm/trans_pgd.c", "a", encoding="utf-8") as source:
-        source.write("/* edited here */\n")
+    commit_edit(linux, HIBERNATE, "arm64: an edit")
+    append(top / "arch/arm64/mm/trans_pgd.c", "/* edited here */\n")
     before = files(top)
     with pytest.raises(LabError, match="arch/arm64/mm/trans_pgd.c changed here"):
         tree.refresh()
@@ -190,9 +196,7 @@ def test_refresh_keeps_edits_made_here(copies):
 def test_refresh_refuses_fixups(copies):
     """A commit that waits for a rebase is no patch."""
     linux, _ = copies
-    with open(linux / HIBERNATE, "a", encoding="utf-8") as source:
-        source.write("/* edited */\n")
-    git(linux, "commit", "-q", "-a", "-m", "fixup! arm64: an edit")
+    commit_edit(linux, HIBERNATE, "fixup! arm64: an edit")
     with pytest.raises(LabError, match="autosquash"):
         tree.refresh()
 
@@ -200,9 +204,7 @@ def test_refresh_refuses_fixups(copies):
 def test_refresh_refuses_two_truths(copies):
     """A whole file has one commit."""
     linux, top = copies
-    with open(linux / "arch/arm64/mm/trans_pgd.c", "a", encoding="utf-8") as source:
-        source.write("/* edited */\n")
-    git(linux, "commit", "-q", "-a", "-m", "arm64: an edit of a whole file")
+    commit_edit(linux, "arch/arm64/mm/trans_pgd.c", "arm64: an edit of a whole file")
     before = files(top)
     with pytest.raises(LabError, match="two commits"):
         tree.refresh()

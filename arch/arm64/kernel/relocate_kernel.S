@@ -152,6 +152,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	mov	x3, xzr
 	mov	x4, xzr
 	hvc	#0				// no return
+
 /* Where every exception leads: better a reset than a machine that hangs. */
 .Lreset:
 	mov_q	x0, PSCI_0_2_FN_SYSTEM_RESET
