@@ -33,24 +33,43 @@ def source_state(src):
             + output(["git", "diff", "HEAD"], cwd=src))
 
 
+def fragment(config):
+    """The lines of lab/config/small.config, and of the fragments that `config` names on top
+    of it, "A+B": each line takes the place of an earlier one about the same symbol."""
+    lines = {}
+    for name in dict.fromkeys(["small", *config.split("+")]):
+        path = LAB / "config" / f"{name}.config"
+        if not path.is_file():
+            raise LabError(f"there is no {path}")
+        for line in path.read_text().splitlines():
+            if line.startswith("CONFIG_"):
+                lines[line.partition("=")[0]] = line
+    return list(lines.values())
+
+
 def configure(src, out, config):
-    """Write out/.config from allnoconfig and a fragment, if it is not as that would be."""
-    fragment = LAB / "config" / f"{config}.config"
-    stamp = out / "lab.config"
-    if stamp.is_file() and stamp.read_bytes() == fragment.read_bytes():
+    """Write out/.config from allnoconfig and fragments, if it is not as that would be."""
+    wanted = fragment(config)
+    asked = out / "lab.config"
+    text = "\n".join(wanted) + "\n"
+    if asked.is_file() and asked.read_text() == text:
         return
     out.mkdir(parents=True, exist_ok=True)
-    run(["make", "-C", src, f"O={out}", f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"],
-        "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env())
-    have = set((out / ".config").read_text().splitlines())
-    for line in fragment.read_text().splitlines():
-        name, _, value = line.partition("=")
-        # Another version may have settled what v5.10 asks.
-        if (line.startswith("CONFIG_") and line not in have and value != "n"
-                and fetch.source_version(src).startswith("5.10.")):
-            raise LabError(f"{fragment.name} asks for {line}, but something that {name} "
-                           "depends on is not set")
-    stamp.write_bytes(fragment.read_bytes())
+    asked.write_text(text)
+    try:
+        run(["make", "-C", src, f"O={out}", f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"],
+            "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env())
+        have = set((out / ".config").read_text().splitlines())
+        for line in wanted:
+            name, _, value = line.partition("=")
+            # Another version may have settled what v5.10 asks.
+            if (line not in have and value != "n"
+                    and fetch.source_version(src).startswith("5.10.")):
+                raise LabError(f"the configuration {config} asks for {line}, but something that "
+                               f"{name} depends on is not set")
+    except LabError:
+        asked.unlink()
+        raise
 
 
 def compile_kernel(src, out):
@@ -86,11 +105,14 @@ def compile_kernel(src, out):
 
 
 def kernel(which, config="small"):
-    """The folder with Image and vmlinux of "series", "base" or "v6.1", built if need be."""
+    """The folder with Image and vmlinux of "series", "base" or "v6.1", built if need be.
+
+    config: see fragment().
+    """
     src = source(which)
     out = BUILD / "kernel" / (which if config == "small" else f"{which}-{config}")
     with locked(f"kernel-{out.name}"):
-        state = source_state(src) + (LAB / "config" / f"{config}.config").read_text()
+        state = source_state(src) + "\n".join(fragment(config))
         stamp = out / "lab.built"
         if stamp.is_file() and stamp.read_text() == state:
             return out

@@ -64,11 +64,12 @@ class Bench:
     logs: pathlib.Path
     flavour: str = "series"     # or "base"
     payload: int = PAYLOAD      # MiB
+    config: str = "small"       # of the kernel, see build.fragment()
 
     def __post_init__(self):
-        self.kernel = build.kernel(self.flavour) / "arch/arm64/boot/Image"
+        self.kernel = build.kernel(self.flavour, self.config) / "arch/arm64/boot/Image"
         self.initrd = guest.initramfs()
-        self.image = guest.disk(guest.GUEST / f"disk-{self.flavour}-{self.payload}.img", {
+        self.image = guest.disk(guest.GUEST / f"disk-{self.flavour}-{self.config}-{self.payload}.img", {
             "Image": self.kernel, "initramfs.cpio": self.initrd,
             "payload.cpio": guest.payload_initramfs(self.payload)})
 
