@@ -201,6 +201,7 @@ static int copy_pmds(struct trans_pgd_info *info, pud_t *dst_pudp,
 			block = pmd_as_block(src, addr);
 		if (block) {
 			set_pmd(dst, __pmd(block));
+			info->trans_nr_blocks++;
 			continue;
 		}
 		ret = copy_ptes(info, dst, src, addr, next);
@@ -244,6 +245,7 @@ static int copy_puds(struct trans_pgd_info *info, p4d_t *dst_p4dp,
 			block = pud_as_block(src, addr);
 		if (block) {
 			set_pud(dst, __pud(block));
+			info->trans_nr_blocks++;
 			continue;
 		}
 		ret = copy_pmds(info, dst, src, addr, next);
@@ -297,8 +299,8 @@ int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
 			return ret;
 	}
 
-	pr_debug("copy of the linear map: %u table pages\n",
-		 info->trans_nr_pages);
+	pr_debug("copy of the linear map: %u table pages, %u blocks\n",
+		 info->trans_nr_pages, info->trans_nr_blocks);
 	*trans_pgd = pgd;
 	return 0;
 }

@@ -53,11 +53,13 @@
  *		      clear pages, and never frees one.
  * @trans_alloc_arg:  passed to @trans_alloc_page.
  * @trans_nr_pages:   pages taken so far, counted by the library.
+ * @trans_nr_blocks:  block entries written so far, likewise.
  */
 struct trans_pgd_info {
 	void *(*trans_alloc_page)(void *arg);
 	void *trans_alloc_arg;
 	unsigned int trans_nr_pages;
+	unsigned int trans_nr_blocks;
 };
 
 int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
