@@ -21,6 +21,7 @@ from lab.util import BUILD, TOP, LabError, locked, main, need_space, output, run
 
 PATCHES = TOP / "patches" / "v5.10"
 SERIES = PATCHES / "series"
+COVER = PATCHES / "cover-letter"
 LINUX = BUILD / "linux"
 BASE = BUILD / "base"
 STATE = LINUX / ".git" / "lab.json"
@@ -237,14 +238,23 @@ def base_tree():
 
 
 def mails(folder):
-    """Write the series to `folder` as mails that `git am` takes."""
+    """Write the series to `folder`: *.patch, which `git am` takes, and cover-letter.mail,
+    which it would not; return them, the cover letter first."""
     tree()
-    head = commit_series(LINUX, state()["base"], user(), sign_off=True)
+    who = user()
+    head = commit_series(LINUX, state()["base"], who, sign_off=True)
     shutil.rmtree(folder, ignore_errors=True)
     if edits():
         say(f"note: build/linux has {edits()}, which are not in the mails until 'make refresh'")
-    git_linux("format-patch", "-q", "--no-base", "-o", str(folder), f"{state()['base']}..{head}")
-    return sorted(folder.glob("*.patch"))
+    git_linux("-c", f"user.name={who['name']}", "-c", f"user.email={who['email']}", "format-patch",
+              "-q", "--no-base", "--cover-letter", "-o", str(folder), f"{state()['base']}..{head}")
+    subject, _, blurb = COVER.read_text().removeprefix("Subject: ").partition("\n")
+    made = folder / "0000-cover-letter.patch"
+    cover = folder / "cover-letter.mail"
+    cover.write_text(made.read_text().replace("*** SUBJECT HERE ***", subject)
+                     .replace("*** BLURB HERE ***", blurb.strip()))
+    made.unlink()
+    return [cover, *sorted(folder.glob("*.patch"))]
 
 
 def apply(where):

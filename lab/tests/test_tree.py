@@ -55,8 +55,11 @@ def snapshot(where):
 
 
 def test_mails_make_the_same_tree(user_tree, tmp_path):
-    """git am of the mails gives what make tree gives; each is signed off by its author."""
-    mails = tree.mails(tmp_path / "mails")
+    """git am of the mails gives what make tree gives; each is signed off by its author. The
+    cover letter is from the same, and nothing in it was left to fill in."""
+    cover, *mails = tree.mails(tmp_path / "mails")
+    assert cover.read_text().count(USER.partition(" <")[0]) and "***" not in cover.read_text()
+    assert f"[PATCH 00/{len(mails)}]" in cover.read_text()
     git(user_tree, "am", "-q", *map(str, mails))
     assert git(user_tree, "rev-parse", "HEAD^{tree}") == git(tree.LINUX, "rev-parse",
                                                              "HEAD^{tree}")
