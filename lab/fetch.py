@@ -257,18 +257,53 @@ def download_source():
         if label not in found:
             continue
         try:
-            say(f"fetching linux-source-5.10 {version} from {suite} (120 MB)")
-            with private_apt("source", [("deb", found[label][0], suite)], "arm64") as (here, apt):
-                apt("download", f"linux-source-5.10={version}")
-                [deb] = here.glob("linux-source-5.10_*.deb")
-                if deb_field(deb, "Version") != [version]:
-                    raise LabError(f"apt-get download gave {deb.name}, not {version}")
-                (BUILD / "src").mkdir(exist_ok=True)
-                return deb.rename(BUILD / "src" / deb.name)
+            return download_version(found[label][0], suite, version)
         except LabError as error:
             reasons.append(f"{suite}: {error}")
     raise LabError("\n  ".join(["no kernel source from Debian; set LINUX=DIR to a v5.10.y tree, "
                                "or mend this:", *reasons]))
+
+
+def download_version(uri, suite, version):
+    """One version of Debian's linux-source-5.10, as a .deb in build/src."""
+    say(f"fetching linux-source-5.10 {version} from {suite} (120 MB)")
+    with private_apt("source", [("deb", uri, suite)], "arm64") as (here, apt):
+        apt("download", f"linux-source-5.10={version}")
+        [deb] = here.glob("linux-source-5.10_*.deb")
+        if deb_field(deb, "Version") != [version]:
+            raise LabError(f"apt-get download gave {deb.name}, not {version}")
+        (BUILD / "src").mkdir(exist_ok=True)
+        return deb.rename(BUILD / "src" / deb.name)
+
+
+def source_archive(label, suite, version, plain):
+    """A tar archive in build/check with one of SOURCES: as Debian builds it or, `plain`, as
+    kernel.org released it, but for files that Debian finds are not free."""
+    archive = BUILD / "check" / f"linux-{version}-{'plain' if plain else 'debian'}.tar.xz"
+    if archive.is_file():
+        return archive
+    need_space(archive.parent, 400)
+    if label not in mirrors():
+        raise LabError(f"no source of packages on this machine is {label}'s")
+    uri = mirrors()[label][0]
+    with made_whole(archive) as scratch:
+        if plain:
+            say(f"fetching the source of the package linux {version} from {suite} (120 MB)")
+            with private_apt("plain", [("deb-src", uri, suite)], "arm64") as (here, apt):
+                apt("source", "--download-only", "--tar-only", f"linux={version}")
+                [tarball] = here.glob("linux_*.orig.tar.xz")
+                tarball.rename(scratch)
+        else:
+            deb = download_version(uri, suite, version)
+            try:
+                with tempfile.TemporaryDirectory(dir=deb.parent) as folder:
+                    run(["dpkg-deb", "--extract", deb, folder], f"unpacking {deb.name}",
+                        log="source.log")
+                    [tarball] = pathlib.Path(folder).glob("usr/src/*.tar.xz")
+                    tarball.rename(scratch)
+            finally:
+                remove(deb)
+    return archive
 
 
 def unpack_source(deb, scratch):

@@ -21,15 +21,16 @@ PACKAGES = """
     cpio rsync xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
     qemu-system-arm ipxe-qemu gdb-multiarch pkg-config libglib2.0-dev
     python3-pytest python3-pexpect python3-pytest-xdist
+    perl sparse shellcheck python3-flake8 python3-sphinx
 """.split()
 CROSS_PACKAGES = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
 
 # For machines without dpkg.
 TOOLS = """
     gcc readelf make bc bison flex dtc ccache cpio rsync xz git mke2fs
-    qemu-system-aarch64 gdb-multiarch pkg-config
+    qemu-system-aarch64 gdb-multiarch pkg-config perl sparse shellcheck sphinx-build
 """.split()
-MODULES = ["pytest", "pexpect", "xdist"]
+MODULES = ["pytest", "pexpect", "xdist", "flake8", "sphinx"]
 
 
 def cross_compile():

@@ -2,8 +2,9 @@
 """`make run`: watch a kernel with the series hand over in every way that it can.
 
 LEVEL= chooses how the kernel is started: el1 (the default; on an arm64 host with
-KVM, kvm), nvhe or vhe. KERNEL=base does the same without the series. The seconds of a result are those of the hand-over: from the
-last command to the old kernel, or the start of the resuming machine, to user space.
+KVM, kvm), nvhe or vhe. KERNEL=base does the same without the series. The seconds of a
+result are those of the hand-over: from the last command to the old kernel, or the start of
+the resuming machine, to user space.
 """
 
 import os

@@ -62,17 +62,19 @@ class Bench:
     name: str                   # of the logs
     level: str
     logs: pathlib.Path
-    flavour: str = "series"     # or "base"
+    flavour: str = "series"     # or "base", or what `built` is
     payload: int = PAYLOAD      # MiB
     config: str = "small"       # of the kernel, see build.fragment()
+    built: pathlib.Path | None = None   # the folder of a kernel that build.kernel() does not know
 
     def __post_init__(self):
-        self.kernel = build.kernel(self.flavour, self.config) / "arch/arm64/boot/Image"
+        built = self.built or build.kernel(self.flavour, self.config)
+        self.kernel = built / "arch/arm64/boot/Image"
         self.initrd = guest.initramfs()
+        files = {"Image": self.kernel, "initramfs.cpio": self.initrd,
+                 "payload.cpio": guest.payload_initramfs(self.payload)}
         self.image = guest.disk(
-            guest.GUEST / f"disk-{self.flavour}-{self.config}-{self.payload}.img", {
-            "Image": self.kernel, "initramfs.cpio": self.initrd,
-            "payload.cpio": guest.payload_initramfs(self.payload)})
+            guest.GUEST / f"disk-{self.flavour}-{self.config}-{self.payload}.img", files)
 
     def machine(self, part="", append="", memory=MEMORY, **options):
         """A machine, not yet started; options are Machine's."""

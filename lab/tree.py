@@ -237,11 +237,11 @@ def base_tree():
     return BASE
 
 
-def mails(folder):
+def mails(folder, who=None):
     """Write the series to `folder`: *.patch, which `git am` takes, and cover-letter.mail,
-    which it would not; return them, the cover letter first."""
+    which it would not; return them, the cover letter first. who: from whom, if not the user."""
     tree()
-    who = user()
+    who = who or user()
     head = commit_series(LINUX, state()["base"], who, sign_off=True)
     shutil.rmtree(folder, ignore_errors=True)
     if edits():

@@ -94,7 +94,8 @@ def output(argv, cwd=None, env=None, stdin=None, ok=(0,)):
     except FileNotFoundError:
         raise no_command(argv[0]) from None
     if done.returncode not in ok:
-        raise LabError(f"{shlex.join(map(str, argv))}: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise LabError(f"{shlex.join(map(str, argv))}: {said}")
     return done.stdout
 
 

@@ -39,9 +39,9 @@
 
 #else /* !__ASSEMBLY__ */
 
+#include <linux/mmu_context.h>
 #include <linux/types.h>
 
-#include <asm/mmu_context.h>
 #include <asm/pgtable-types.h>
 #include <asm/sysreg.h>
 #include <asm/tlbflush.h>
@@ -108,6 +108,8 @@ const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
  * trans_pgd_walk_ttbr0() - check against a one-page map
  * @ttbr0: physical address of the top table
  * @t0sz:  TCR_EL1.T0SZ that goes with it
+ *
+ * Return: the tables, for trans_pgd_check().
  */
 static inline struct trans_pgd_walk trans_pgd_walk_ttbr0(phys_addr_t ttbr0,
 							 unsigned long t0sz)
@@ -121,6 +123,8 @@ static inline struct trans_pgd_walk trans_pgd_walk_ttbr0(phys_addr_t ttbr0,
 /**
  * trans_pgd_walk_ttbr1() - check against a copy of the linear map
  * @ttbr1: physical address of the top table
+ *
+ * Return: the tables, for trans_pgd_check().
  */
 static inline struct trans_pgd_walk trans_pgd_walk_ttbr1(phys_addr_t ttbr1)
 {

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`make check`: what the tools of the kernel and of the languages say about the series and
+the lab. A check is a function that returns its complaints, a text each.
+
+AM=all also applies the series to the other v5.10.y sources that Debian has: 120 MB each.
+
+C in the lab is judged by checkpatch and not by clang-format: the kernel's own .clang-format
+joins what the kernel aligns, comments and values of macros, and breaks lines at 80 columns.
+"""
+
+import collections
+import concurrent.futures
+import fnmatch
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+
+from lab import build, fetch, host, tree
+from lab.util import BUILD, LAB, TOP, LabError, main, no_command, output, remove, run
+
+ACCEPTED = LAB / "checkpatch.toml"
+WIDTH = 100                     # columns of the lab's own files
+# Types of user space, and the macros of <inttypes.h> that print them.
+NOT_IN_LAB = "PREFER_KERNEL_TYPES,CAMELCASE"
+# Of the whole series: see maintainers().
+NOT_OF_MAILS = "FILE_PATH_CHANGES"
+LICENCE = "SPDX-License-Identifier: GPL-2.0"
+# Prose, mails, and what git alone reads.
+UNLICENSED = ("*.md", "*.patch", "cover-letter", ".gitignore")
+
+FINDING = re.compile(r"^(?:ERROR|WARNING|CHECK):(\w+): (.+)\n"
+                     r"(?:#\d+: (?:FILE: (\S+):(\d+):)?.*\n)?((?:.+\n)*)", re.MULTILINE)
+
+
+def said(argv, cwd=TOP, env=None):
+    """All that a tool says, which complains with an exit status."""
+    try:
+        return subprocess.run([str(arg) for arg in argv], cwd=cwd, env=env, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False).stdout
+    except FileNotFoundError:
+        raise no_command(argv[0]) from None
+
+
+def messages(text, names):
+    """What a compiler or its like says about the files `names`: how often it says what. Lines
+    move, so their numbers are left out."""
+    one = "|".join(map(re.escape, sorted(names)))
+    return collections.Counter(
+        f"{name}: {what}" for name, what in
+        re.findall(rf"(?:^|/)({one}):\d+(?::\d+)?: ((?:warning|error): .+)$", text, re.MULTILINE))
+
+
+def new_messages(series, base):
+    """The messages that the base does not have."""
+    return sorted((series - base).elements())
+
+
+def touched(*suffixes):
+    """What the series changes or adds, with one of these suffixes."""
+    return sorted(name for name in tree.touched() if name.endswith(suffixes))
+
+
+def objects():
+    """The C files of the series that are compiled to objects of the kernel."""
+    return [name for name in touched(".c")
+            if not name.startswith("tools/") and not name.endswith("/asm-offsets.c")]
+
+
+def touched_in_base():
+    """What the series changes and the base has."""
+    tree.tree()
+    return set(tree.git_linux("ls-tree", "-r", "--name-only", "base", "--",
+                              *tree.touched()).splitlines())
+
+
+def own_files(*patterns):
+    """The files of this repository, as git knows them, with one of these patterns."""
+    names = output(["git", "ls-files", "--cached", "--others", "--exclude-standard", "--",
+                    *patterns], cwd=TOP).splitlines()
+    return sorted({TOP / name for name in names if (TOP / name).is_file()})
+
+
+def findings(*args):
+    """What checkpatch --strict says: (type, message, file, line, lines shown) each."""
+    text = output(["perl", tree.LINUX / "scripts/checkpatch.pl", "--strict", "--show-types",
+                   "--no-summary", "--color=never", *args], cwd=tree.LINUX, ok=(0, 1))
+    return FINDING.findall(text)
+
+
+def checkpatch():
+    """The mails are as the kernel wants them, but for what lab/checkpatch.toml accepts."""
+    accepted = tomllib.loads(ACCEPTED.read_text())["accepted"]
+    used = [False] * len(accepted)
+    complaints = []
+    with tempfile.TemporaryDirectory() as folder:
+        mails = [path for path in tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
+                 if path.suffix == ".patch"]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = pool.map(lambda mail: findings("--ignore", NOT_OF_MAILS, mail), mails)
+            for mail, reports in zip(mails, found):
+                for kind, message, file, line, shown in reports:
+                    matches = [number for number, entry in enumerate(accepted)
+                               if entry["type"] == kind and entry["file"] == file
+                               and entry.get("text", "") in shown]
+                    for number in matches:
+                        used[number] = True
+                    if not matches:
+                        complaints.append(f"{mail.name[:4]} {file}:{line}: {kind}: {message}")
+    complaints += [f"{ACCEPTED.relative_to(TOP)}: {entry['type']} in {entry['file']} is no longer "
+                   "said: drop the entry" for entry, was in zip(accepted, used) if not was]
+    return complaints
+
+
+def sparse():
+    """sparse says nothing about the files of the series that it does not say of the base."""
+    names = objects()
+    found = sparse_messages("series", names)
+    # The base's own messages matter only where there are some.
+    return new_messages(found, sparse_messages("base", sorted(touched_in_base() & set(names)))
+                        if found else found)
+
+
+def sparse_messages(which, names):
+    """What sparse says of these files of a kernel."""
+    out = build.kernel(which)
+    text = said(["make", "-C", build.source(which), f"O={out.resolve()}", "C=2", "CHECK=sparse",
+                 *(f"{name[:-1]}o" for name in names)], env=build.make_env())
+    # A file that does not compile, or a sparse that is not there, is no clean file.
+    unchecked = [name for name in names if not re.search(rf"CHECK +\S*{re.escape(name)}$", text,
+                                                         re.MULTILINE)]
+    if unchecked or "***" in text:
+        raise LabError(f"sparse did not come to {', '.join(unchecked) or 'its end'}; make says:\n  "
+                       + "\n  ".join(text.splitlines()[-8:]))
+    return messages(text, names)
+
+
+def kernel_doc():
+    """Comments for kernel-doc are whole, in every file of the series."""
+    def warnings(src, names):
+        text = said(["perl", "scripts/kernel-doc", "-none", "-v", *names], cwd=src)
+        # This one is said of any text above "Return:" where there are no parameters.
+        return messages(text.replace("warning: contents before sections", ""), names)
+
+    names = touched(".c", ".h")
+    found = warnings(tree.tree(), names)
+    base = sorted(touched_in_base() & set(names))
+    return new_messages(found, warnings(tree.base_tree(), base) if found and base
+                        else collections.Counter())
+
+
+def documentation():
+    """Sphinx builds the pages of the series, has them in a table of contents and warns of
+    nothing in them."""
+    names = touched(".rst")
+    folders = sorted({name.split("/")[1] for name in names})
+    out = BUILD / "check/sphinx"
+    remove(out)                 # it warns of what it reads, and reads what has changed
+    src = tree.tree()
+    env = {**os.environ, "LC_ALL": "C", "srctree": str(src), "BUILDDIR": str(out)}
+    complaints = []
+    # As `make htmldocs` does, which first takes a minute for the media headers.
+    for folder in folders:
+        text = said([sys.executable, "-B", "-m", "sphinx", "-q", "-b", "html",
+                     "-c", "Documentation", "-d", out / "doctrees" / folder,
+                     "-D", "kerneldoc_srctree=.", "-D", "kerneldoc_bin=scripts/kernel-doc",
+                     f"Documentation/{folder}", out / folder], cwd=src, env=env)
+        complaints += [line.rpartition(f"{src}/")[2] for line in text.splitlines()
+                       if any(name in line for name in names)]
+        complaints += [f"{name}: no page was made of it; the end of what sphinx-build says: "
+                       + " ".join(text.splitlines()[-4:])
+                       for name in names if name.startswith(f"Documentation/{folder}/")
+                       and not (out / name.removeprefix("Documentation/")
+                                ).with_suffix(".html").is_file()]
+    return complaints
+
+
+def maintainers():
+    """The series' entry in MAINTAINERS has every file that the series adds, and no pattern
+    that nothing matches."""
+    tree.tree()
+    diff = tree.git_linux("diff", "base", "HEAD", "--", "MAINTAINERS")
+    patterns = re.findall(r"^\+F:\s+(\S+)$", diff, re.MULTILINE)
+    names = tree.git_linux("ls-tree", "-r", "--name-only", "HEAD").splitlines()
+
+    def matches(pattern, name):
+        # * is within a folder, as in scripts/get_maintainer.pl
+        return name.startswith(pattern) if pattern.endswith("/") else (
+            fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/"))
+
+    complaints = [f"MAINTAINERS: no file matches F: {pattern}" for pattern in patterns
+                  if not any(matches(pattern, name) for name in names)]
+    return complaints + [f"{name}: no pattern in the series' entry in MAINTAINERS matches it"
+                         for name in sorted(tree.touched() - touched_in_base())
+                         if not any(matches(pattern, name) for pattern in patterns)]
+
+
+def git_am():
+    """git am takes the mails on the base, with no context that is only nearly right."""
+    archive = BUILD / "check/base.tar"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    tree.tree()
+    tree.git_linux("archive", "-o", str(archive), "--prefix=base/", "base", "--",
+                   *sorted(touched_in_base()))
+    return am(archive)
+
+
+def git_am_elsewhere():
+    """The same on the other sources of v5.10.y that Debian has: what it builds, and what
+    kernel.org released."""
+    return [complaint for label, suite, version in fetch.SOURCES for plain in (False, True)
+            for complaint in am(fetch.source_archive(label, suite, version, plain))]
+
+
+def am(archive):
+    """git am on the files that the series touches, out of a tar archive of a kernel: the
+    complaint, or nothing. git am never takes a patch whose context is not exactly there."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = pathlib.Path(folder, "linux")
+        where.mkdir()
+        env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+        for role in ("AUTHOR", "COMMITTER"):
+            env |= {f"GIT_{role}_NAME": tree.LAB["name"], f"GIT_{role}_EMAIL": tree.LAB["email"]}
+        run(["tar", "-xf", archive, "-C", where, "--no-same-owner", "--strip-components=1",
+             "--wildcards", "--no-wildcards-match-slash",
+             *(f"*/{name}" for name in sorted(touched_in_base()))],
+            f"unpacking {archive.name}", log="check.log")
+        for args in (["init", "-q"], ["add", "-A", "-f"], ["commit", "-q", "-m", archive.name]):
+            output(["git", *args], cwd=where, env=env)
+        mails = [mail for mail in tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
+                 if mail.suffix == ".patch"]
+        try:
+            output(["git", "am", "-q", *mails], cwd=where, env=env)
+        except LabError as error:
+            return [f"{archive.name}: " + " ".join(str(error).partition(": ")[2].split())]
+    return []
+
+
+def lab_c():
+    """C in the lab is as the kernel's is, at the lab's width."""
+    return [f"{file}:{line}: {kind}: {message}" for path in own_files("lab/*.[chS]")
+            for kind, message, file, line, _ in
+            findings("--no-tree", f"--max-line-length={WIDTH}", "--ignore", NOT_IN_LAB, "-f", path)]
+
+
+def shell():
+    """shellcheck finds nothing in the shell scripts."""
+    scripts = [path for path in own_files()
+               if re.match(rb"#!.*\b(?:ba|da)?sh\b", path.read_bytes()[:64])]
+    return said(["shellcheck", "--format=gcc", *scripts]).splitlines()
+
+
+def python():
+    """flake8 finds nothing in the lab's Python."""
+    return said([sys.executable, "-m", "flake8", "--isolated", f"--max-line-length={WIDTH}",
+                 *own_files("*.py")]).splitlines()
+
+
+def white_space():
+    """No line ends in a space, and the last one ends."""
+    complaints = []
+    for path in own_files():
+        name, text = path.relative_to(TOP), path.read_text()
+        # What a patch finds or takes away is as it is.
+        ours = ("+",) if path.suffix == ".patch" else ("",)
+        complaints += [f"{name}:{number}: white space at the end of the line"
+                       for number, line in enumerate(text.split("\n"), 1)
+                       if line.startswith(ours) and line != line.rstrip()]
+        if text and not (text.endswith("\n") and not text.endswith("\n\n")):
+            complaints.append(f"{name}: the end is not one line's end")
+    return complaints
+
+
+def licences():
+    """Every file that can says its licence at its top."""
+    return [f"{path.relative_to(TOP)}: no {LICENCE} in the first three lines"
+            for path in own_files()
+            if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in UNLICENSED)
+            and path.stat().st_size
+            and LICENCE not in "\n".join(path.read_text().splitlines()[:3])]
+
+
+CHECKS = (checkpatch, sparse, kernel_doc, documentation, maintainers, git_am, lab_c, shell,
+          python, white_space, licences)
+
+
+def command(_):
+    """make check"""
+    which = os.environ.get("AM") or "base"
+    if which not in ("base", "all"):
+        raise LabError(f"no AM is called {which}: base or all")
+    host.ensure()
+    checks = CHECKS + ((git_am_elsewhere,) if which == "all" else ())
+    failed = 0
+    for check in checks:
+        start = time.monotonic()
+        try:
+            complaints = check()
+        except LabError as error:
+            complaints = [str(error)]
+        failed += bool(complaints)
+        print("\n    ".join([f"{'FAILED' if complaints else 'passed'} {check.__name__:16}"
+                             f"{time.monotonic() - start:6.1f} s", *complaints]), flush=True)
+    print(f"{len(checks) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    main(command)
