@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The lab's commands. Each installs or names what it needs and says what it does.
 PYTHON ?= /usr/bin/python3
-export LINUX LEVEL KERNEL JOBS
+export LINUX LEVEL KERNEL JOBS EXPECT
 
 T ?=
 
@@ -10,6 +10,8 @@ help:
 	@echo '                      LEVEL=el1|nvhe|vhe: how it is booted; KERNEL=base: without'
 	@echo 'make test             every test; T="WORDS" runs those whose names have all of them'
 	@echo '                      JOBS=N: machines at a time, 2 if not said'
+	@echo 'make bench            what hand-overs cost, against the base and v6.1: build/bench/'
+	@echo '                      EXPECT=update: renew what it is compared with'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -20,13 +22,16 @@ help:
 	@echo 'make clean            remove build/'
 	@echo 'LINUX=DIR with any but apply: that v5.10.y tree is the base; it is only read'
 
-run tree series apply refresh kernel fetch: host
+run bench tree series apply refresh kernel fetch: host
 
 run:
 	@$(PYTHON) -m lab.run
 
 test: host
 	@$(PYTHON) -m lab.test $(T)
+
+bench:
+	@$(PYTHON) -m lab.bench
 
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
@@ -46,4 +51,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test tree series apply refresh kernel fetch host clean
+.PHONY: help run test bench tree series apply refresh kernel fetch host clean
