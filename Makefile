@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The lab's commands. Each installs or names what it needs and says what it does.
 PYTHON ?= /usr/bin/python3
-export LINUX LEVEL KERNEL JOBS AM
+export LINUX LEVEL KERNEL JOBS AM EXPECT
 
 T ?=
 
@@ -12,6 +12,8 @@ help:
 	@echo '                      JOBS=N: machines at a time, 2 if not said'
 	@echo 'make check            checkpatch, sparse and their like on the series and the lab;'
 	@echo '                      AM=all: git am on every v5.10.y that Debian has, too'
+	@echo 'make bench            what hand-overs cost, against the base and v6.1: build/bench/'
+	@echo '                      EXPECT=update: renew what it is compared with'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -22,7 +24,7 @@ help:
 	@echo 'make clean            remove build/'
 	@echo 'LINUX=DIR with any but apply: that v5.10.y tree is the base; it is only read'
 
-run check tree series apply refresh kernel fetch: host
+run check bench tree series apply refresh kernel fetch: host
 
 run:
 	@$(PYTHON) -m lab.run
@@ -32,6 +34,9 @@ test: host
 
 check:
 	@$(PYTHON) -m lab.check
+
+bench:
+	@$(PYTHON) -m lab.bench
 
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
@@ -51,4 +56,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test check tree series apply refresh kernel fetch host clean
+.PHONY: help run test check bench tree series apply refresh kernel fetch host clean

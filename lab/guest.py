@@ -173,6 +173,24 @@ def payload_initramfs(mib, seed=1):
     return path
 
 
+@contextlib.contextmanager
+def scripted_initramfs(path, script, files):
+    """For as long as the block lasts, `path` is the initramfs with a script in it that runs
+    before the shell does, and with {name: source}."""
+    need_space(path.parent, (sum(source.stat().st_size for source in files.values()) >> 20) + 32)
+    with open(path, "wb") as out:
+        out.write(initramfs().read_bytes())
+        archive = Newc(out)
+        archive.file("script", script.encode())
+        for name, source in sorted(files.items()):
+            archive.file(name, source.read_bytes())
+        archive.end()
+    try:
+        yield path
+    finally:
+        path.unlink()
+
+
 def disk(path, files, room=8):
     """An ext2 image at `path` with {name: source} in it and `room` MiB to spare.
 

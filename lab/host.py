@@ -20,7 +20,7 @@ PACKAGES = """
     gcc libc6-dev binutils make bc bison flex libssl-dev libelf-dev device-tree-compiler ccache
     cpio rsync xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
     qemu-system-arm ipxe-qemu gdb-multiarch pkg-config libglib2.0-dev
-    python3-pytest python3-pexpect python3-pytest-xdist
+    python3-pytest python3-pexpect python3-pytest-xdist python3-matplotlib
     perl sparse shellcheck python3-flake8 python3-sphinx
 """.split()
 CROSS_PACKAGES = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
@@ -30,7 +30,7 @@ TOOLS = """
     gcc readelf make bc bison flex dtc ccache cpio rsync xz git mke2fs
     qemu-system-aarch64 gdb-multiarch pkg-config perl sparse shellcheck sphinx-build
 """.split()
-MODULES = ["pytest", "pexpect", "xdist", "flake8", "sphinx"]
+MODULES = ["pytest", "pexpect", "xdist", "matplotlib", "flake8", "sphinx"]
 
 
 def cross_compile():

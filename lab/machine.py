@@ -65,11 +65,13 @@ class Machine:
     log and for the output of the plugin (a path, or None to run without); nomap:
     (address, bytes) of memory that the device tree keeps out of the linear map; gdb:
     whether gdb can attach to self.gdb, and if it is "wait", has to before anything runs;
-    reboot: whether a reset boots again instead of ending QEMU.
+    reboot: whether a reset boots again instead of ending QEMU; spans: what the plugin counts
+    instructions of, see there. Nothing is left to chance then: QEMU's clock counts
+    instructions too, and a guest that gets no input does the same each time.
     """
 
     def __init__(self, name, level, kernel, initrd, logs, append="", memory=1024, smp=2,
-                 images=(), drives=(), plugin=None, nomap=None, gdb=False, reboot=False):
+                 images=(), drives=(), plugin=None, nomap=None, gdb=False, reboot=False, spans=()):
         self.logs = pathlib.Path(logs)
         self.log = self.logs / f"{name}.console.log"
         self.report = self.logs / f"{name}.relocation.json"
@@ -103,7 +105,11 @@ class Machine:
                                      f"bus=virtio-mmio-bus.{slot}"]
         if self.plugin:
             self.argv += ["-plugin", f"{plugin},out={self.report},lo={RAM:#x},"
-                                     f"hi={RAM + (memory << 20):#x}"]
+                                     f"hi={RAM + (memory << 20):#x}"
+                          + "".join(f",span={span}" for span in spans)]
+        if spans:
+            self.argv += ["-icount", "shift=0,sleep=off", "-seed", "1",
+                          "-machine", "dtb-randomness=off"]
 
     def __enter__(self):
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -213,6 +219,10 @@ class Machine:
         is complete there once the next kernel runs."""
         if not self.plugin:
             return None
+        return [entry for entry in self.reported() if "page" in entry]
+
+    def reported(self):
+        """All that the plugin has reported so far."""
         return [json.loads(line) for line in self.report.read_text().splitlines()]
 
     def console(self):

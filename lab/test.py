@@ -32,10 +32,7 @@ def command(words):
     """make test"""
     host.ensure()
     tests = chosen(words) if words else [str(LAB / "tests")]
-    kernels = ["series", "base"]
-    if not words or any("test_cost" in name for name in tests):
-        kernels.append("v6.1")
-    for which in kernels:
+    for which in ("series", "base"):
         build.kernel(which)
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * QEMU TCG plugin that sees a kernel relocate, whichever kernel it is.
+ * QEMU TCG plugin that sees a kernel relocate, whichever kernel it is, and counts.
  *
  * While one kernel hands over to the next, nothing may run but one page of code
  * that nothing overwrites, at a low address whether the MMU is on (VA == PA,
@@ -17,12 +17,22 @@
  *
  * A load or store of a pair counts as two accesses; cache maintenance as none.
  *
+ * On a machine of one CPU it also counts the instructions between two addresses, all
+ * of them, callees and interrupts included. Each time STOP is reached after START:
+ *
+ *   span, insns    its name; instructions from START on, without the one at STOP
+ *   calls          how often CALLEE was executed in it
+ *
  * Arguments:
  *   out=FILE  takes the lines
  *   lo=, hi=  where the page can be: guest RAM. User space lies elsewhere, and is
  *             left fast by being left out. (Default: anywhere below 2^48.)
  *   min=      bytes that a burst stores at least. (Default: 256 KiB, more than
  *             head.S stores to make the early page tables.)
+ *   span=NAME:START:STOP[:CALLEE]
+ *             addresses, in hexadecimal; as often as needed. STOP can be "entry": the
+ *             first instruction after relocation, the next kernel's. A span that starts
+ *             again before it stops starts anew.
  */
 
 #include <inttypes.h>
@@ -35,6 +45,8 @@
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 #define MAX_VCPUS	64
+#define MAX_SPANS	128
+#define NOWHERE		(~(uint64_t)0)
 #define PAGE_MASK	(~(uint64_t)0xfff)
 #define LOW_END		((uint64_t)1 << 48)
 /* v5.10's hibernate maps its code at PAGE_SIZE, up to 64 KiB; nobody else does. */
@@ -68,6 +80,74 @@ static FILE *out;
  */
 static uint64_t elsewhere;
 
+struct span {
+	const char *name;
+	uint64_t start, stop, callee;	/* or NOWHERE */
+	bool entry;			/* stops at the next kernel's entry */
+	bool open;
+	uint64_t since, calls;
+};
+
+static struct span spans[MAX_SPANS];
+static int nr_spans;
+static uint64_t executed;		/* instructions, if there are spans */
+
+static void start_span(unsigned int vcpu, void *data)
+{
+	struct span *span = data;
+
+	(void)vcpu;
+	span->open = true;
+	span->since = executed;
+	span->calls = 0;
+}
+
+static void count_call(unsigned int vcpu, void *data)
+{
+	(void)vcpu;
+	((struct span *)data)->calls++;
+}
+
+static void stop_span(unsigned int vcpu, void *data)
+{
+	struct span *span = data;
+
+	(void)vcpu;
+	if (!span->open)
+		return;
+	span->open = false;
+	fprintf(out, "{\"span\": \"%s\", \"insns\": %" PRIu64 ", \"calls\": %" PRIu64 "}\n",
+		span->name, executed - span->since, span->calls);
+	fflush(out);
+}
+
+/* QEMU calls back before it adds: at an instruction those before it are counted. */
+static void count_spans(struct qemu_plugin_tb *tb)
+{
+	static void (*const reached[])(unsigned int, void *) = {
+		start_span, stop_span, count_call,
+	};
+	size_t insns = qemu_plugin_tb_n_insns(tb), i, k;
+	int s;
+
+	for (i = 0; nr_spans && i < insns; i++) {
+		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+		uint64_t pc = qemu_plugin_insn_vaddr(insn);
+
+		qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64,
+							   &executed, 1);
+		for (s = 0; s < nr_spans; s++) {
+			uint64_t at[] = { spans[s].start, spans[s].stop, spans[s].callee };
+
+			for (k = 0; k < 3; k++) {
+				if (pc == at[k])
+					qemu_plugin_register_vcpu_insn_exec_cb(insn,
+						reached[k], QEMU_PLUGIN_CB_NO_REGS, &spans[s]);
+			}
+		}
+	}
+}
+
 static void print_accesses(const char *name, const struct accesses *a)
 {
 	fprintf(out, ", \"%s\": {\"loads\": %" PRIu64 ", \"load_bytes\": %" PRIu64
@@ -79,6 +159,7 @@ static void print_accesses(const char *name, const struct accesses *a)
 static void end_burst(struct burst *b, uint64_t page)
 {
 	uint64_t off = b->insns_after_msr;
+	int s;
 
 	/* No msr: the MMU stayed as it was, and the addresses tell how that was. */
 	if (!b->msr && b->low.stores)
@@ -93,6 +174,12 @@ static void end_burst(struct burst *b, uint64_t page)
 		fprintf(out, "}\n");
 		fflush(out);
 		funlockfile(out);
+
+		/* Nothing ran in between: what begins now is what was relocated. */
+		for (s = 0; s < nr_spans && elsewhere == b->elsewhere; s++) {
+			if (spans[s].entry)
+				stop_span(0, &spans[s]);
+		}
 	}
 	*b = (struct burst){ .page = page, .elsewhere = elsewhere };
 }
@@ -163,6 +250,7 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	size_t insns = qemu_plugin_tb_n_insns(tb), msr = 0, i;
 
 	(void)id;
+	count_spans(tb);
 	if (pc >= FIRST_PAGES && (pc < lo || pc >= hi)) {
 		qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64,
 							 &elsewhere, 1);
@@ -204,6 +292,38 @@ static void finish(qemu_plugin_id_t id, void *unused)
 	fclose(out);
 }
 
+/* An address in hexadecimal, up to a colon or the end; *@text is moved behind it. */
+static uint64_t parse_address(char **text)
+{
+	uint64_t address = strtoull(*text, text, 16);
+
+	if (**text == ':')
+		++*text;
+	return address;
+}
+
+static int add_span(char *text)
+{
+	struct span *span = &spans[nr_spans];
+	char *colon = strchr(text, ':');
+
+	if (nr_spans == MAX_SPANS || !colon)
+		return -1;
+	*colon++ = 0;
+	span->name = strdup(text);
+	span->start = parse_address(&colon);
+	span->stop = span->callee = NOWHERE;
+	span->entry = !strcmp(colon, "entry");
+	if (span->entry)
+		colon += strlen(colon);
+	else
+		span->stop = parse_address(&colon);
+	if (*colon)
+		span->callee = parse_address(&colon);
+	nr_spans++;
+	return *colon ? -1 : 0;
+}
+
 static int refuse(const char *why, const char *what)
 {
 	fprintf(stderr, "relocation plugin: %s: %s\n", why, what);
@@ -222,7 +342,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 		return refuse("built for at most 64 vCPUs", "-smp");
 
 	for (i = 0; i < argc; i++) {
-		const char *value = strchr(argv[i], '=');
+		char *value = strchr(argv[i], '=');
 
 		if (!value++)
 			return refuse("not name=value", argv[i]);
@@ -234,7 +354,10 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 			hi = strtoull(value, NULL, 0);
 		else if (!strncmp(argv[i], "min=", 4))
 			min_bytes = strtoull(value, NULL, 0);
-		else
+		else if (!strncmp(argv[i], "span=", 5) && info->system.max_vcpus == 1) {
+			if (add_span(value))
+				return refuse("not NAME:START:STOP[:CALLEE]", value);
+		} else
 			return refuse("unknown argument", argv[i]);
 	}
 	if (!path)

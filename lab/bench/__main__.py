@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`make bench`: measure the three kernels, write build/bench, and compare.
+
+It fails when a figure of the series is worse than lab/bench/expected.json has it, or a goal is
+missed. EXPECT=update writes that file, and the table and the chart of the README, anew.
+JOBS= is how many machines run at a time.
+"""
+
+import concurrent.futures
+import datetime
+import json
+import os
+import re
+import shutil
+
+from lab import build, fetch, guest, host, tree
+from lab.util import BUILD, LAB, TOP, LabError, main, need_space, output, say
+
+FOLDER = BUILD / "bench"
+README = TOP / "README.md"
+CHART = LAB / "bench" / "summary.svg"
+MARKS = "<!-- make bench EXPECT=update -->\n", "<!-- end -->\n"
+
+
+def head():
+    """What was measured, and with what."""
+    upstream, debian = fetch.qemu_version()
+    compiler = output([f"{host.cross_compile()}gcc", "--version"]).partition("\n")[0]
+    names = {which: fetch.source_version(build.source(which)) for which in ("base", "v6.1")}
+    return {"date": datetime.date.today().isoformat(), "qemu": debian or upstream,
+            "compiler": re.sub(r"^\S+ \(.*\) ", "gcc ", compiler),
+            "kernels": {"base": names["base"],
+                        "series": f"{names['base']} with {len(tree.series())} patches",
+                        "v6.1": names["v6.1"]}}
+
+
+def measure_all(measure, figures):
+    """Run every machine; return (points, resumes) as figures.assemble() takes them."""
+    # The longest first.
+    work = [("resume", which, memory, None) for memory in reversed(figures.RESUME_MEMORY)
+            for which in figures.KERNELS]
+    work += [("kexec", which, memory, payload) for payload, memory in reversed(figures.POINTS)
+             for which in figures.KERNELS]
+    points = {which: {} for which in figures.KERNELS}
+    resumes = {which: {} for which in figures.KERNELS}
+    pool = concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS") or 2))
+    try:
+        jobs = {pool.submit(getattr(measure, what), *filter(None, arguments)):
+                (what, *arguments) for what, *arguments in work}
+        for done, job in enumerate(concurrent.futures.as_completed(jobs), 1):
+            what, which, memory, payload = jobs[job]
+            if what == "kexec":
+                points[which][payload, memory] = job.result()
+            else:
+                resumes[which][memory] = job.result()
+            say(f"{done} of {len(jobs)}: {which}, {figures.machine_name(what, memory, payload)}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return ({which: {point: points[which][point] for point in figures.POINTS}
+             for which in figures.KERNELS},
+            {which: {memory: resumes[which][memory] for memory in figures.RESUME_MEMORY}
+             for which in figures.KERNELS})
+
+
+def machines(points, resumes, figures):
+    """{machine: figures} of the series, as expected.json names them."""
+    return ({figures.machine_name("kexec", memory, payload): found
+             for (payload, memory), found in points["series"].items()}
+            | {figures.machine_name("resume", memory): found
+               for memory, found in resumes["series"].items()})
+
+
+def update(found, bench, figures, report):
+    """Renew what is committed."""
+    figures.EXPECTED.write_text(json.dumps(
+        {name: figures.watched(one) for name, one in found.items()}, indent=1) + "\n")
+    shutil.copyfile(FOLDER / "summary.svg", CHART)
+    begin, end = MARKS
+    before, _, rest = README.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    if not after:
+        raise LabError(f"{README} has lost its line {begin.strip()} or {end.strip()}")
+    README.write_text(f"{before}{begin}{report.versions(bench)}.\n\n{report.key_table(bench)}\n"
+                      f"{end}{after}")
+    say(f"renewed {figures.EXPECTED.relative_to(TOP)}, {CHART.relative_to(TOP)} and {README.name}")
+
+
+def command(_):
+    """make bench"""
+    expect = os.environ.get("EXPECT") or ""
+    if expect not in ("", "update"):
+        raise LabError(f"EXPECT={expect} is not known: EXPECT=update renews what is expected")
+    host.ensure()
+    # They need what the line above installs.
+    from lab.bench import figures, measure, report
+    for which in figures.KERNELS:
+        measure.vmlinux(which)
+    measure.plugin()
+    guest.initramfs()
+    need_space(FOLDER, 4000)
+    say(f"measuring; console logs are in {measure.LOGS}")
+    points, resumes = measure_all(measure, figures)
+    bench = head() | figures.assemble(points, resumes)
+    bench["points"] = {which: {figures.machine_name("kexec", memory, payload): found
+                               for (payload, memory), found in points[which].items()}
+                       for which in figures.KERNELS}
+    (FOLDER / "bench.json").write_text(json.dumps(bench, indent=1) + "\n")
+    report.charts(bench, FOLDER)
+    (FOLDER / "bench.md").write_text(report.page(bench))
+    print("\n".join(["", report.key_table(bench), "", *report.goal_lines(bench), ""]))
+    found = machines(points, resumes, figures)
+    if expect == "update":
+        update(found, bench, figures, report)
+    worse = [line for name, one in found.items() for line in figures.worse(name, one)]
+    missed = [goal["goal"] for goal in bench["goals"] if not goal["met"]]
+    say(f"written: {FOLDER}/bench.json, bench.md and charts")
+    if worse:
+        raise LabError("worse than lab/bench/expected.json by more than 2 %:\n  "
+                       + "\n  ".join(worse))
+    if missed:
+        raise LabError(f"goals missed: {'; '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main(command)

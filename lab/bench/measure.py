@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Counts of one machine: instructions, accesses and pages, by lab/plugin/relocation.c
+between addresses that are read from vmlinux. Of a kernel nothing has to be known but the
+names of functions that v5.10 and mainline have in common."""
+
+import functools
+import re
+
+from lab import build, guest, host, scenario
+from lab.machine import Machine, PATIENCE
+from lab.util import BUILD, LabError, output
+
+LOGS = BUILD / "bench" / "log"
+# Nothing at random: where the kernel is, which vmlinux has to tell, and where programs are.
+APPEND = "nokaslr norandmaps"
+# No input and no disk: with Machine's spans that makes a run the same each time. What the
+# payload is made of does not matter to a count, and an initramfs may have zeroes behind it.
+# It is made here, and not brought along: memory that an initramfs was in would be free, below,
+# where images go. An image of such pages is quadratic to load (kimage_dst_used()), and so may be
+# a second one in place of a first: that is left out here, on all kernels. What kexec does
+# next is on the kernel's command line, so that all up to there is alike, to the byte.
+SCRIPT = """
+dmesg -n 8
+dd if=/dev/zero bs=1M count={payload} >>/payload.cpio 2>/dev/null
+kexec -s -l /Image --initrd=/payload.cpio --reuse-cmdline && kexec -s $then
+"""
+SYSCALL = "__arm64_sys_kexec_file_load"
+# The parts of the system call: calls that it makes. What is left is called "rest".
+LOAD_PHASES = {
+    "read files": ("kernel_read_file_from_fd",),
+    "place segments": ("arch_kexec_kernel_image_load", "kexec_image_load_default", "blr"),
+    "fill segments": ("kimage_load_segment",),
+    "tables": ("machine_kexec_post_load",),
+    "free": ("kimage_free", "kimage_file_post_load_cleanup", "kimage_terminate"),
+}
+# The same of what builds the tables.
+TABLE_PHASES = {
+    "copy": ("trans_pgd_create_copy",),
+    "check": ("check_reach", "check_restore_pblist"),
+}
+
+
+class Vmlinux:
+    """Addresses in a kernel."""
+
+    def __init__(self, which):
+        folder = build.kernel(which)
+        self.path = folder / "vmlinux"
+        self.image = folder / "arch/arm64/boot/Image"
+        lines = output([f"{host.cross_compile()}nm", self.path]).splitlines()
+        self.symbols = {name: int(address, 16) for address, _, name in map(str.split, lines)
+                        if address}
+
+    def symbol(self, *names):
+        """The address of the first of the functions that there is."""
+        for name in names:
+            if name in self.symbols:
+                return self.symbols[name]
+        raise LabError(f"{self.path} has no function {' or '.join(names)}")
+
+    @functools.cache
+    def calls(self, function):
+        """[(address, callee)] of all calls in a function; the callee of one by register is
+        "blr". Empty if there is no such function."""
+        if function not in self.symbols:
+            return []
+        text = output([f"{host.cross_compile()}objdump", "-d", "--no-show-raw-insn",
+                       f"--disassemble={function}", self.path])
+        return [(int(address, 16), callee or "blr") for address, callee in
+                re.findall(r"^([0-9a-f]+):\t(?:blr\t|bl\t\S+ <([\w.]+)>)", text, re.MULTILINE)]
+
+    def spans(self, caller, phases, callee=None):
+        """Spans for the calls in `caller` that are one of the phases."""
+        counted = f":{callee:x}" if callee else ""
+        return [f"{phase}:{address:x}:{address + 4:x}{counted}"
+                for phase, names in phases.items() for address, name in self.calls(caller)
+                if name.partition(".")[0] in names]
+
+    def kexec_spans(self):
+        """What is counted of kexec, see kexec()."""
+        blr = next(address for name in ("invoke_syscall", "do_el0_svc")
+                   for address, callee in self.calls(name) if callee == "blr")
+        pages = self.symbol("kimage_alloc_control_pages")
+        said = [address + 4 for address, callee in self.calls("machine_kexec")
+                if callee in ("printk", "_printk")]
+        return [f"syscall:{self.symbol(SYSCALL):x}:{blr + 4:x}",
+                *self.spans(SYSCALL, LOAD_PHASES),
+                *self.spans("machine_kexec_post_load", TABLE_PHASES, pages),
+                f"reboot:{self.symbol('kernel_kexec'):x}:entry",
+                f"machine_kexec:{self.symbol('machine_kexec'):x}:entry",
+                # "Bye!" is the last that it says.
+                *(f"jump:{address:x}:entry" for address in said)]
+
+    def resume_spans(self):
+        """What is counted of a resume, see resume()."""
+        name = "swsusp_arch_resume"
+        pages = self.symbol("get_safe_page")
+        return [*self.spans(name, TABLE_PHASES, pages),
+                # Its only calls by register enter the code that restores the image.
+                *(f"resume:{self.symbol(name):x}:{address:x}:{pages:x}"
+                  for address, callee in self.calls(name) if callee == "blr")]
+
+
+# Once for all machines that run at the same time
+vmlinux = functools.cache(Vmlinux)
+plugin = functools.cache(build.plugin)
+
+
+def total(entries, name, key="insns"):
+    """The sum over the spans of a name; None if there was none."""
+    found = [entry[key] for entry in entries if entry.get("span") == name]
+    return sum(found) if found else None
+
+
+def split(entries, name, phases, whole):
+    """Instructions of the phases that there were, and what is left of the whole."""
+    found = {phase: total(entries, phase) for phase in phases}
+    found = {phase: insns for phase, insns in found.items() if insns is not None}
+    return {"insns": whole, "phases": found | {name: whole - sum(found.values())}}
+
+
+def system_calls(entries):
+    """[(instructions, spans within)] of every call, in order."""
+    calls, within = [], []
+    for entry in entries:
+        if entry.get("span") == "syscall":
+            calls.append((entry["insns"], within))
+            within = []
+        else:
+            within.append(entry)
+    return calls
+
+
+def copy_figures(entries):
+    """Table pages of the copy, and instructions spent building and checking it; None of a
+    kernel that makes no copy in a function of its own."""
+    build_insns = total(entries, "copy")
+    if build_insns is None:
+        return None
+    check = total(entries, "check") or 0     # v6.1 checks nothing
+    return {"pages": total(entries, "copy", "calls"), "insns": build_insns + check,
+            "build_insns": build_insns, "check_insns": check}
+
+
+def relocation_figures(burst):
+    """What relocation executed and moved."""
+    moved = {half: burst[half]["load_bytes"] + burst[half]["store_bytes"]
+             for half in ("low", "high")}
+    pages = (burst["low"]["store_bytes"] + burst["high"]["store_bytes"]) // 4096
+    return {"pages": pages, "insns": burst["insns"],
+            "insns_per_page": round(burst["insns"] / pages, 2),
+            "mmu_off_insns": burst["mmu_off_insns"],
+            "mmu_off_bytes": moved["low"], "mmu_on_bytes": moved["high"],
+            "accesses": {half: burst[half]["loads"] + burst[half]["stores"]
+                         for half in ("low", "high")}}
+
+
+def jump_figures(entries, burst):
+    """Instructions from "Bye!" to the next kernel's first, and what came before."""
+    whole = total(entries, "jump")
+    relocation = burst["insns"]
+    return {"insns": whole,
+            "phases": {"Bye! to relocation": whole - relocation, "relocation": relocation},
+            "mmu_off_insns": burst["mmu_off_insns"],
+            "from_machine_kexec_insns": total(entries, "machine_kexec"),
+            "from_kernel_kexec_insns": total(entries, "reboot")}
+
+
+def scripted(which, memory, payload, then, logs):
+    """Load an image, have kexec do what the option `then` says, and return what the plugin
+    has reported when there is a shell, of this kernel or of the next."""
+    image = vmlinux(which).image
+    name = f"kexec-{which}-{memory}-{payload}{then}"
+    logs.mkdir(parents=True, exist_ok=True)
+    files = {"Image": image, "payload.cpio": guest.initramfs()}
+    script = SCRIPT.format(payload=payload)
+    with guest.scripted_initramfs(logs / f"{name}.cpio", script, files) as initrd, \
+            Machine(name, "el1", image, initrd, logs, append=f"{APPEND} then={then}",
+                    memory=memory, smp=1, plugin=plugin(),
+                    spans=vmlinux(which).kexec_spans()) as machine:
+        machine.wait_ready(5 * PATIENCE)
+        return machine.reported()
+
+
+def kexec(which, memory, payload, logs=LOGS):
+    """Load and unload in one machine, load and hand over in another; return {what: figures}.
+
+    which: the kernel, see lab.build; memory and payload: MiB. The two machines have to agree
+    about the load, to the instruction.
+    """
+    first = scripted(which, memory, payload, "-u", logs)
+    second = scripted(which, memory, payload, "-e", logs)
+    calls = system_calls(first)
+    bursts = [entry for entry in second if "page" in entry]
+    if len(bursts) != 1 or len(calls) != 2 or total(second, "jump") is None:
+        raise LabError(f"{which}: a load and an unload were to be seen, {first}, and a load and "
+                       f"a relocation, {second}")
+    (load, within), (unload, _) = calls
+    if system_calls(second) != [calls[0]]:
+        raise LabError(f"{which}: counts are not the same twice: {calls[0]} and "
+                       f"{system_calls(second)}")
+    return {"relocation": relocation_figures(bursts[0]), "copy": copy_figures(within),
+            "load": split(within, "rest", LOAD_PHASES, load), "unload": {"insns": unload},
+            "jump": jump_figures(second, bursts[0])}
+
+
+def resume(which, memory, logs=LOGS):
+    """Hibernate, and resume in another machine; return its figures: what
+    swsusp_arch_resume() executes before it enters the code that restores the image, the
+    pages that it takes, and of both what is the copy's.
+
+    memory: MiB.
+    """
+    image = vmlinux(which).image
+    name = f"resume-{which}-{memory}"
+    append = f"{APPEND} {scenario.RESUME}"
+    options = {"append": append, "memory": memory, "smp": 1}
+    logs.mkdir(parents=True, exist_ok=True)
+    # The table of pages, 1/64 of memory, is part of the image.
+    swap = guest.swap_disk(logs / f"{name}.swap.img", scenario.SWAP + memory // 32)
+    try:
+        with Machine(f"{name}-1", "el1", image, guest.initramfs(), logs, images=[image],
+                     drives=[swap], **options) as machine:
+            machine.wait_ready(5 * PATIENCE)
+            scenario.hibernate(machine)
+        with Machine(f"{name}-2", "el1", image, guest.initramfs(), logs, images=[image],
+                     drives=[swap], plugin=plugin(),
+                     spans=vmlinux(which).resume_spans(), **options) as machine:
+            machine.expect(r"LAB RESUMED 0\r", 5 * PATIENCE, "the resumed shell")
+            entries = machine.reported()
+    finally:
+        swap.unlink()
+    return {"insns": total(entries, "resume"), "pages": total(entries, "resume", "calls"),
+            "copy": copy_figures(entries)}
