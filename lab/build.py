@@ -16,8 +16,9 @@ def make_env():
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
     return {**os.environ, "ARCH": "arm64", "CROSS_COMPILE": f"ccache {cross}" if cross else "",
-            "CCACHE_DIR": str(BUILD / "ccache"), "KBUILD_BUILD_USER": "lab",
-            "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"} | ({} if cross else {"CC": "ccache gcc"})
+            # Relative paths: the same source and folders elsewhere are found again.
+            "CCACHE_DIR": str(BUILD / "ccache"), "CCACHE_BASEDIR": str(BUILD),
+            "CCACHE_NOHASHDIR": "1", "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"} | ({} if cross else {"CC": "ccache gcc"})
 
 
 def source(which):
