@@ -4,12 +4,15 @@ PYTHON ?= /usr/bin/python3
 export LINUX LEVEL KERNEL JOBS
 
 T ?=
+M ?=
 
 help:
 	@echo 'make run              kexec, hibernate and kdump on a kernel with the series'
 	@echo '                      LEVEL=el1|nvhe|vhe: how it is booted; KERNEL=base: without'
 	@echo 'make test             every test; T="WORDS" runs those whose names have all of them'
 	@echo '                      JOBS=N: machines at a time, 2 if not said'
+	@echo 'make mutants          bugs put into the series on purpose, and the tests that catch them;'
+	@echo '                      M="WORDS" those whose names have all the words'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -27,6 +30,9 @@ run:
 
 test: host
 	@$(PYTHON) -m lab.test $(T)
+
+mutants: host
+	@$(PYTHON) -m lab.mutants $(M)
 
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
@@ -46,4 +52,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test tree series apply refresh kernel fetch host clean
+.PHONY: help run test mutants tree series apply refresh kernel fetch host clean

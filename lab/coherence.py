@@ -15,13 +15,42 @@ from lab.util import LabError, output
 
 GRANULE = 16                    # the smallest line that the architecture has
 PAGE = 4096
+TABLE = (1 << 48) - PAGE        # the address in a TTBR
 TO_POC = ("dc civac", "dc cvac")
 POC_DOMAINS = ("sy", "osh")
 MEMORY = 256                    # MiB
 DISK = "/dev/vda"
 ENOUGH = 200_000                # steps; no trace here takes a tenth of it
 EL2_VECTORS = 0x800             # bytes
-X_LINE = 3                      # the register with the line size, when relocation begins
+# Registers when relocation begins: the page of zeroes, the line size
+X_ZEROES, X_LINE = 1, 3
+
+
+class TableSwitch:
+    """Break-before-make of TTBR1: between two tables a page of zeroes, and an empty TLB."""
+
+    STEPS = ("in use", "zeroes", "tlbi", "dsb", "isb")
+
+    def __init__(self):
+        self.zeroes = None              # physical address of the page
+        self.done = 0
+        self.switches = 0
+
+    def saw(self, what):
+        """The next step, if that is what comes next."""
+        if self.done + 1 < len(self.STEPS) and what == self.STEPS[self.done + 1]:
+            self.done += 1
+
+    def write(self, value, pc):
+        """TTBR1 gets a value."""
+        if value & TABLE == self.zeroes:
+            self.done = 1
+        elif self.done != len(self.STEPS) - 1:
+            raise LabError(f"TTBR1 gets other tables at {pc:#x} without break-before-make: "
+                           f"last was {self.STEPS[self.done]}")
+        else:
+            self.done = 0
+            self.switches += 1
 
 
 class Judge:
@@ -45,6 +74,8 @@ class Judge:
         self.invalidating = {}          # exception level: granules; not completed
         self.synchronizing = {}         # the same, no isb yet
         self.fetchable = {}             # exception level: granules
+        self.kimage = frozenset()       # pages that are not read once one is overwritten
+        self.switch = TableSwitch()
         self.stores = self.cleans = 0
 
     def granules(self, address, size):
@@ -144,6 +175,9 @@ class Judge:
 
     def load(self, address, size, pc, el):
         """A load."""
+        if self.relocated and address & -PAGE in self.kimage:
+            raise LabError(f"the load at {pc:#x} is from the kimage, which may have been "
+                           "overwritten by then")
         if self.without_mmu(el):
             for granule in self.granules(address, size):
                 self.need_clean(granule, f"the load at {pc:#x} with the MMU off")
@@ -214,10 +248,16 @@ class Trace:
             said.append(f"{what} {where:#x}" if by_address else what)
         if found := insn.barrier(word):
             judge.barrier(*found, el)
+            judge.switch.saw(found[0])
             said.append(" ".join(filter(None, found[:2])))
         if word & ~31 == insn.MSR_SCTLR_EL1 and not target & 1:
             judge.switch_off(el)
             said.append("MMU off")
+        if judge.relocating and word & ~31 == insn.MSR_TTBR1_EL1:
+            judge.switch.write(target, pc)
+            said.append(f"ttbr1 {target:#x}")
+        if word == insn.TLBI_VMALLE1:
+            judge.switch.saw("tlbi")
         if insn.translates(word):
             self.pages.clear()
         for text in said:
@@ -319,8 +359,11 @@ def hand_over(machine, where, judge, pages, log, line):
         machine.send("kexec -e")
         stub.run_to(where["machine_kexec"])
         trace = Trace(stub, judge, log)
+        kimage = trace.physical(trace.registers[0]) & -PAGE
+        judge.kimage = frozenset((kimage,))
         trace.until(lambda: trace.pc == code, "the relocation code")
         judge.relocating = True
+        judge.switch.zeroes = trace.registers[X_ZEROES]
         if line:
             judge.line = line
             stub.set_register(X_LINE, line)

@@ -59,7 +59,7 @@ def measure(which, memory, logs, payload=scenario.PAYLOAD):
     plugin = ",".join([str(build.plugin("span")), f"out={report}", *(
         f"span={what}:{start:#x}:{stop:#x}" for what, (start, stop)
         in spans(out / "vmlinux").items())])
-    image = guest.disk(guest.GUEST / f"disk-{which}-small-{payload}.img", {
+    image = guest.disk(guest.GUEST / f"disk-{build.tag(which)}-small-{payload}.img", {
         "Image": out / "arch/arm64/boot/Image", "initramfs.cpio": guest.initramfs(),
         "payload.cpio": guest.payload_initramfs(payload)})
     machine = Machine(name, "el1", out / "arch/arm64/boot/Image", guest.initramfs(), logs,

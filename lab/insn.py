@@ -10,6 +10,8 @@ import dataclasses
 from lab.util import LabError
 
 MSR_SCTLR_EL1 = 0xd5181000      # with the register in the low five bits
+MSR_TTBR1_EL1 = 0xd5182020
+TLBI_VMALLE1 = 0xd508871f
 MRS_CTR_EL0 = 0xd53b0020
 MRS_DCZID_EL0 = 0xd53b00e0
 # (op1, CRm, op2) of SYS instructions with CRn 7

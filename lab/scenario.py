@@ -69,7 +69,7 @@ class Bench:
     def __post_init__(self):
         self.kernel = build.kernel(self.flavour, self.config) / "arch/arm64/boot/Image"
         self.initrd = guest.initramfs()
-        self.image = guest.disk(guest.GUEST / f"disk-{self.flavour}-{self.config}-{self.payload}.img", {
+        self.image = guest.disk(guest.GUEST / f"disk-{build.tag(self.flavour)}-{self.config}-{self.payload}.img", {
             "Image": self.kernel, "initramfs.cpio": self.initrd,
             "payload.cpio": guest.payload_initramfs(self.payload)})
 

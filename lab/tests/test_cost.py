@@ -2,10 +2,10 @@
 """What the copy and its check cost at load, in instructions."""
 
 from lab import cost
-from lab.util import BUILD
+from lab.util import TEST_LOGS
 
 GIB = 1024                      # MiB
-LOGS = BUILD / "test/log"
+LOGS = TEST_LOGS
 
 
 def test_check_is_cheap():
