@@ -364,6 +364,8 @@ def hand_over(machine, where, judge, pages, log, line):
         trace.until(lambda: trace.pc == code, "the relocation code")
         judge.relocating = True
         judge.switch.zeroes = trace.registers[X_ZEROES]
+        if any(stub.physical_memory(judge.switch.zeroes, PAGE)):
+            raise LabError(f"the page of zeroes, at {judge.switch.zeroes:#x}, is not")
         if line:
             judge.line = line
             stub.set_register(X_LINE, line)

@@ -13,6 +13,7 @@ from lab.util import LabError
 # x0 to x30, sp, pc and cpsr, as the stub's g packet has them
 CORE = struct.Struct("<33QI")
 EL_SHIFT = 2
+CHUNK = 1024                    # bytes that fit into a packet
 
 
 class Stub:
@@ -103,6 +104,14 @@ class Stub:
     def word(self, address):
         """Four bytes of memory at a virtual address."""
         return int.from_bytes(bytes.fromhex(self.ask(f"m{address:x},4")), "little")
+
+    def physical_memory(self, address, size):
+        """Memory at a physical address, at most a page."""
+        self.expect("Qqemu.PhyMemMode:1", "OK")
+        data = bytes.fromhex("".join(self.ask(f"m{address + offset:x},{CHUNK:x}")
+                                     for offset in range(0, size, CHUNK)))
+        self.expect("Qqemu.PhyMemMode:0", "OK")
+        return data
 
     def physical(self, address):
         """What the MMU makes of a virtual address, as it is now; None if it faults."""
