@@ -4,6 +4,7 @@ PYTHON ?= /usr/bin/python3
 export LINUX LEVEL KERNEL JOBS AM EXPECT
 
 T ?=
+M ?=
 
 help:
 	@echo 'make run              kexec, hibernate and kdump on a kernel with the series'
@@ -14,6 +15,8 @@ help:
 	@echo '                      AM=all: git am on every v5.10.y that Debian has, too'
 	@echo 'make bench            what hand-overs cost, against the base and v6.1: build/bench/'
 	@echo '                      EXPECT=update: renew what it is compared with'
+	@echo 'make mutants          bugs put into the series on purpose, and the tests that catch them;'
+	@echo '                      M="WORDS" those whose names have all the words'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -38,6 +41,9 @@ check:
 bench:
 	@$(PYTHON) -m lab.bench
 
+mutants: host
+	@$(PYTHON) -m lab.mutants $(M)
+
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
 
@@ -56,4 +62,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test check bench tree series apply refresh kernel fetch host clean
+.PHONY: help run test check bench mutants tree series apply refresh kernel fetch host clean

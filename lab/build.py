@@ -6,7 +6,8 @@ import subprocess
 import time
 
 from lab import fetch, host, tree
-from lab.util import BUILD, LAB, LOGS, LabError, locked, main, need_space, output, run, say
+from lab.util import (BUILD, LAB, LOGS, MUTANT, MUTANTS, LabError, locked, main, need_space, output,
+                      run, say)
 
 # Files that a kernel of lab/config/small.config compiles, for the progress line.
 SMALL_STEPS = 1010
@@ -15,13 +16,19 @@ SMALL_STEPS = 1010
 def make_env():
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
-    return {**os.environ, "ARCH": "arm64", "CROSS_COMPILE": f"ccache {cross}" if cross else "",
-            "CCACHE_DIR": str(BUILD / "ccache"), "KBUILD_BUILD_USER": "lab",
-            "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"} | ({} if cross else {"CC": "ccache gcc"})
+    # The M= of the lab's own make would be the kernel's, which is something else.
+    mine = {key: value for key, value in os.environ.items()
+            if key not in ("M", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")}
+    return {**mine, "ARCH": "arm64", "CROSS_COMPILE": f"ccache {cross}" if cross else "",
+            # Relative paths: the same source and folders elsewhere are found again.
+            "CCACHE_DIR": str(BUILD / "ccache"), "CCACHE_BASEDIR": str(BUILD),
+            "CCACHE_NOHASHDIR": "1", "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"} | ({} if cross else {"CC": "ccache gcc"})
 
 
 def source(which):
-    """The source tree of the kernel called `which`."""
+    """The source tree of the kernel called `which`; a mutant stands in for the series."""
+    if MUTANT and which == "series":
+        return MUTANTS / "linux"
     return {"series": tree.tree, "base": tree.base_tree, "v6.1": fetch.mainline_source}[which]()
 
 
@@ -110,7 +117,9 @@ def kernel(which, config="small"):
     config: see fragment().
     """
     src = source(which)
-    out = BUILD / "kernel" / (which if config == "small" else f"{which}-{config}")
+    # As deep as the other, so that ccache finds again what is the same.
+    parent = MUTANTS if MUTANT and which == "series" else BUILD
+    out = parent / "kernel" / (which if config == "small" else f"{which}-{config}")
     with locked(f"kernel-{out.name}"):
         state = source_state(src) + "\n".join(fragment(config))
         stamp = out / "lab.built"
@@ -124,6 +133,11 @@ def kernel(which, config="small"):
         stamp.write_text(state)
         say(f"built the {out.name} kernel in {seconds:.0f} s")
     return out
+
+
+def tag(which):
+    """A name for what is made from the kernel called `which`."""
+    return "mutant" if MUTANT and which == "series" else which
 
 
 def plugin(name="relocation"):

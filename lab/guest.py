@@ -21,6 +21,7 @@ from lab.util import BUILD, LAB, LabError, locked, made_whole, main, need_space,
 GUEST = BUILD / "guest"
 INIT = LAB / "guest/init"
 KLOAD = LAB / "guest/kload.c"
+TINY = LAB / "guest/tiny.S"
 FOLDERS = ("bin", "dev", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr",
            "usr/bin", "usr/sbin")
 # glibc loads this one by name when a thread is cancelled; no program lists it.
@@ -124,6 +125,20 @@ def kload():
         if scratch:
             run([f"{host.cross_compile()}gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
                  "-o", scratch, KLOAD], "building kload", log="guest.log")
+    return path
+
+
+def tiny():
+    """The smallest kernel, see lab/guest/tiny.S."""
+    path = GUEST / "tiny"
+    with kept(path, TINY.read_bytes()) as scratch:
+        if scratch:
+            # Nothing in it needs a linker.
+            with tempfile.NamedTemporaryFile(suffix=".o") as part:
+                run([f"{host.cross_compile()}gcc", "-c", "-o", part.name, TINY],
+                    "assembling the tiny kernel", log="guest.log")
+                run([f"{host.cross_compile()}objcopy", "-O", "binary", "-j", ".text", part.name,
+                     scratch], "making the tiny kernel", log="guest.log")
     return path
 
 

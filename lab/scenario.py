@@ -74,7 +74,8 @@ class Bench:
         files = {"Image": self.kernel, "initramfs.cpio": self.initrd,
                  "payload.cpio": guest.payload_initramfs(self.payload)}
         self.image = guest.disk(
-            guest.GUEST / f"disk-{self.flavour}-{self.config}-{self.payload}.img", files)
+            guest.GUEST / f"disk-{build.tag(self.flavour)}-{self.config}-{self.payload}.img",
+            files)
 
     def machine(self, part="", append="", memory=MEMORY, **options):
         """A machine, not yet started; options are Machine's."""

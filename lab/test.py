@@ -5,6 +5,7 @@ WORDS choose a part: the tests whose names have all of them, as whole words, whe
 name is divided at whatever is neither letter nor digit, and at underscores.
 """
 
+import functools
 import os
 import re
 import subprocess
@@ -16,10 +17,16 @@ from lab.util import BUILD, LAB, TOP, LabError, main, output, say
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
 
+@functools.cache
+def collected():
+    """The names of all tests."""
+    return [line for line in output([*PYTEST, "--collect-only", str(LAB / "tests")],
+                                    cwd=TOP).splitlines() if "::" in line]
+
+
 def chosen(words):
     """The names of the tests that have all the words."""
-    names = [line for line in output([*PYTEST, "--collect-only", str(LAB / "tests")],
-                                     cwd=TOP).splitlines() if "::" in line]
+    names = collected()
     found = [name for name in names if set(words) <= set(re.split(r"[^a-zA-Z0-9]|_", name))]
     if not found:
         files = sorted({name.partition("::")[0].rpartition("/")[2] for name in names})

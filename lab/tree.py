@@ -17,7 +17,7 @@ import tempfile
 import typing
 
 from lab import fetch
-from lab.util import BUILD, TOP, LabError, locked, main, need_space, output, run, say
+from lab.util import BUILD, MUTANTS, TOP, LabError, locked, main, need_space, output, run, say
 
 PATCHES = TOP / "patches" / "v5.10"
 SERIES = PATCHES / "series"
@@ -172,8 +172,8 @@ def import_base(source):
     """Make build/linux with `source` as its only commit."""
     say(f"importing {source} into build/linux")
     need_space(BUILD, 3500)
-    shutil.rmtree(BASE, ignore_errors=True)
-    shutil.rmtree(LINUX, ignore_errors=True)
+    for where in (BASE, MUTANTS / "linux", LINUX):
+        shutil.rmtree(where, ignore_errors=True)
     LINUX.mkdir(parents=True)
     run(["git", "init", "-q", "-b", BRANCH, "."], "git init", cwd=LINUX)
     for key, value in {"user.name": LAB["name"], "user.email": LAB["email"], "gc.auto": "0",

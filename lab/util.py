@@ -17,6 +17,10 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 LAB = TOP / "lab"
 BUILD = TOP / "build"
 LOGS = BUILD / "log"
+# Set while tests run against a mutant of the series, see lab/mutants.py
+MUTANT = os.environ.get("LAB_MUTANT", "")
+MUTANTS = BUILD / "mutants"
+TEST_LOGS = MUTANTS / "log" / MUTANT if MUTANT else BUILD / "test/log"
 START = time.monotonic()
 
 

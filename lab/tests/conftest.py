@@ -8,7 +8,7 @@ import pytest
 
 from lab.machine import kvm_works
 from lab.scenario import PAYLOAD, Bench
-from lab.util import BUILD
+from lab.util import TEST_LOGS
 
 # kvm: where it works, a kernel at EL1 on real caches. Nothing counts its accesses.
 LEVELS = ["el1", "nvhe", "vhe"] + (["kvm"] if kvm_works() else [])
@@ -42,7 +42,7 @@ def make_bench(request, level, flavour):
     """A bench whose logs have the name of the test."""
     name = re.sub(r"[^\w]+", "-", request.node.name.removeprefix("test_")).strip("-")
     marker = request.node.get_closest_marker("payload")
-    return Bench(name, level, BUILD / "test/log", flavour, marker.args[0] if marker else PAYLOAD)
+    return Bench(name, level, TEST_LOGS, flavour, marker.args[0] if marker else PAYLOAD)
 
 
 def pytest_configure(config):

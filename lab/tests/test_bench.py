@@ -7,10 +7,10 @@ import copy
 import pytest
 
 from lab.bench import figures, measure
-from lab.util import BUILD
+from lab.util import TEST_LOGS
 
 GIB = 1024                      # MiB
-LOGS = BUILD / "test/log"
+LOGS = TEST_LOGS
 
 
 @pytest.mark.parametrize("payload, memory", [(16, GIB), (64, 16 * GIB)])

@@ -4,9 +4,11 @@ for every way in which the kernel maps its memory."""
 
 import pytest
 
-from lab import scenario
+from lab import build, coherence, scenario, tables
+from lab.stub import Stub
 
 GIB = 1024                      # MiB
+CRASH_MIB = 128                 # what scenario.CRASH reserves
 # What the design allows, on a machine whose memory is one range.
 PAGES = 16
 MAPS = ["rodata=off", "rodata=on", "rodata=full", "debug_pagealloc=on",
@@ -47,6 +49,26 @@ def test_resume_maps(el1_bench, options):
             figures = scenario.resume(machine)
             scenario.check_remembered(machine)
             assert figures.tables <= PAGES
+
+
+@pytest.mark.parametrize("options", ["rodata=full", "rodata=off"])
+def test_same_as_live(el1_bench, options):
+    """Read from outside, page by page: the copy maps what the linear map does, to the same
+    memory, with the same attributes but writable, and nothing else."""
+    with el1_bench.machine(append=f"{scenario.CRASH} {options} nokaslr", smp=1,
+                           gdb=True) as machine:
+        machine.wait_ready()
+        scenario.load(machine, "-s -p", "initramfs.cpio")
+        scenario.load(machine, "-s -l")
+        _, copy = scenario.relocation_code(machine)
+        swapper = coherence.symbols(build.kernel("series") / "vmlinux")["swapper_pg_dir"]
+        with Stub(machine) as stub:
+            live = tables.linear_map(stub, stub.physical(swapper))
+            have = tables.linear_map(stub, int(copy, 16))
+    assert len(have) * 4096 >= (scenario.MEMORY - CRASH_MIB - 1) * 2 ** 20
+    wrong = [address for address in live.keys() | have.keys()
+             if address not in live or have.get(address) != tables.as_copied(live[address])]
+    assert not wrong, f"{len(wrong)} pages, the first at {min(wrong):#x}"
 
 
 @pytest.mark.payload(256)

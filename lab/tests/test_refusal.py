@@ -10,6 +10,7 @@ MIB = 1 << 20
 MEMORY = scenario.MEMORY * MIB
 LEFT_OUT = 64 * MIB             # by mem=, from the end of memory
 NOMAP = (RAM + 384 * MIB, 2 * MIB)     # clear of where QEMU puts kernel and initrd
+TABLE = 2 * MIB                 # what a table of entries maps
 UART = 0x9000000                # the virt machine's, and its console
 HOLE = 0xe800000                # between the virt machine's devices
 GOOD = RAM + 512 * MIB          # ordinary memory
@@ -80,6 +81,21 @@ def test_destinations_refused(bench):
         machine.sh("dmesg -n 1")
         assert lost_kib(machine, f"! kload {HOLE:#x} >/dev/null") < CYCLES * 2
         scenario.prove_mmu_on(machine, scenario.hand_over(machine))
+
+
+def test_hole_edges(el1_bench):
+    """A hole of two pages at the end of one table of entries, and of two at the start of
+    the next: these four are refused, and the first and the last page of both tables and
+    those beside the hole load."""
+    middle = NOMAP[0] + TABLE
+    with el1_bench.machine(nomap=(middle - 2 * 4096, 4 * 4096)) as machine:
+        machine.wait_ready()
+        for page in range(-2, 2):
+            address = middle + page * 4096
+            refuse(machine, f"{address:#x}", address, f"page {page} of the hole")
+        for address in (middle - TABLE, middle - 3 * 4096, middle + 2 * 4096,
+                        middle + TABLE - 4096):
+            assert machine.sh(f"kload {address:#x}").split() == ["loaded"], f"{address:#x}"
 
 
 def test_good_destinations_load(bench):

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether a hand-over would work with real caches, which emulation does not have.
+
+A machine is stepped through one instruction at a time. Judge keeps, for each line, what
+the architecture promises: a store is in memory after a clean to the PoC and the dsb that
+completes it, and is what is executed after an ic, a dsb and an isb from there on. What
+is fetched or loaded with the MMU off has to be so; anything else is an error that names
+the instruction.
+"""
+
+from lab import build, guest, insn, scenario
+from lab.machine import Machine
+from lab.stub import Stub
+from lab.util import LabError, output
+
+GRANULE = 16                    # the smallest line that the architecture has
+PAGE = 4096
+TABLE = (1 << 48) - PAGE        # the address in a TTBR
+TO_POC = ("dc civac", "dc cvac")
+POC_DOMAINS = ("sy", "osh")
+MEMORY = 256                    # MiB
+DISK = "/dev/vda"
+ENOUGH = 200_000                # steps; no trace here takes a tenth of it
+EL2_VECTORS = 0x800             # bytes
+# Registers when relocation begins: the page of zeroes, the line size
+X_ZEROES, X_LINE = 1, 3
+
+
+class TableSwitch:
+    """Break-before-make of TTBR1: between two tables a page of zeroes, and an empty TLB."""
+
+    STEPS = ("in use", "zeroes", "tlbi", "dsb", "isb")
+
+    def __init__(self):
+        self.zeroes = None              # physical address of the page
+        self.done = 0
+        self.switches = 0
+
+    def saw(self, what):
+        """The next step, if that is what comes next."""
+        if self.done + 1 < len(self.STEPS) and what == self.STEPS[self.done + 1]:
+            self.done += 1
+
+    def write(self, value, pc):
+        """TTBR1 gets a value."""
+        if value & TABLE == self.zeroes:
+            self.done = 1
+        elif self.done != len(self.STEPS) - 1:
+            raise LabError(f"TTBR1 gets other tables at {pc:#x} without break-before-make: "
+                           f"last was {self.STEPS[self.done]}")
+        else:
+            self.done = 0
+            self.switches += 1
+
+
+class Judge:
+    """What memory, D-cache and I-cache hold of each granule, by physical address.
+
+    kernel_el: the exception level that the kernel runs at; above: whether it was started
+    at the one above, which has its MMU off.
+    """
+
+    def __init__(self, kernel_el, above):
+        self.kernel_el = kernel_el
+        self.above = above
+        self.line = self.iline = self.block = None  # bytes, once the kernel has asked
+        self.mmu_off = False
+        self.relocating = False
+        self.guarded = set()            # judged whenever they are fetched without an MMU
+        self.dirty = {}                 # granule: pc of the last store
+        self.relocated = set()          # stored to by the relocation code
+        self.cleaning = set()           # cleaned, not completed
+        self.clean = set()
+        self.invalidating = {}          # exception level: granules; not completed
+        self.synchronizing = {}         # the same, no isb yet
+        self.fetchable = {}             # exception level: granules
+        self.kimage = frozenset()       # pages that are not read once one is overwritten
+        self.switch = TableSwitch()
+        self.stores = self.cleans = 0
+
+    def granules(self, address, size):
+        """The granules that a range touches."""
+        return range(address & -GRANULE, address + size, GRANULE)
+
+    def store(self, address, size, pc, el):
+        """A store."""
+        if self.without_mmu(el):
+            raise LabError(f"the store at {pc:#x} to {address:#x} is made with the MMU off")
+        self.stores += 1
+        for granule in self.granules(address, size):
+            self.dirty[granule] = pc
+            if self.relocating:
+                self.relocated.add(granule)
+            for state in (self.cleaning, self.clean, *self.invalidating.values(),
+                          *self.synchronizing.values(), *self.fetchable.values()):
+                state.discard(granule)
+
+    def forget(self, address, size):
+        """Something else has stored to the range, or may have."""
+        guarded = set(self.granules(address, size))
+        self.guarded |= guarded
+        for granule in guarded:
+            self.dirty[granule] = None
+        self.clean -= guarded
+        self.cleaning -= guarded
+
+    def cache(self, what, address, pc, el):
+        """Cache maintenance."""
+        if what == "dc zva":
+            self.store(address & -self.block, self.block, pc, el)
+        elif what == "dc ivac":
+            raise LabError(f"{what} of {address:#x}: what was stored there may be lost")
+        elif what in TO_POC:
+            self.cleans += 1
+            if not self.line:
+                raise LabError(f"{what} before the kernel has asked for the size of a line")
+            for granule in self.granules(address & -self.line, self.line):
+                if self.dirty.pop(granule, self) is not self or granule not in self.clean:
+                    self.cleaning.add(granule)
+        elif what.startswith("ic"):
+            which = self.clean
+            if what == "ic ivau":
+                which = which & set(self.granules(address & -self.iline, self.iline))
+            self.invalidating.setdefault(el, set()).update(which)
+
+    def barrier(self, name, domain, both, el):
+        """dsb or isb."""
+        if name == "isb":
+            self.fetchable.setdefault(el, set()).update(self.synchronizing.pop(el, ()))
+        elif both:
+            if domain in POC_DOMAINS:
+                self.clean |= self.cleaning
+                self.cleaning = set()
+            self.synchronizing.setdefault(el, set()).update(self.invalidating.pop(el, ()))
+
+    def without_mmu(self, el):
+        """Whether accesses at this exception level go past the MMU and the caches."""
+        return self.mmu_off or el > self.kernel_el
+
+    def why_not_clean(self, granule):
+        """What is missing before a granule is in memory, or None."""
+        if granule in self.clean:
+            return None
+        if granule in self.cleaning:
+            return "was cleaned, but no dsb has completed that"
+        if self.dirty.get(granule):
+            return f"was stored to at {self.dirty[granule]:#x} and not cleaned to the PoC since"
+        return "was not cleaned to the PoC"
+
+    def need_clean(self, granule, when):
+        """Raise if a granule is not in memory."""
+        why = self.why_not_clean(granule)
+        if why:
+            raise LabError(f"{when}: the line at {granule:#x} {why}")
+
+    def need_fetchable(self, granule, el, when):
+        """Raise if a granule is not what would be executed."""
+        self.need_clean(granule, when)
+        # What relocation wrote has to be invalidated by each level that executes it.
+        levels = [el] if granule in self.relocated else self.fetchable
+        if not any(granule in self.fetchable.get(level, ()) for level in levels):
+            raise LabError(f"{when}: no ic, dsb and isb at EL{el} since the line at {granule:#x} "
+                           "was cleaned")
+
+    def need_all(self, granules, el, when):
+        """Raise unless all of them can be executed."""
+        for granule in sorted(granules):
+            self.need_fetchable(granule, el, when)
+
+    def fetch(self, pc, physical, el):
+        """An instruction is executed."""
+        granule = physical & -GRANULE
+        if self.without_mmu(el) and (self.mmu_off or granule in self.guarded):
+            self.need_fetchable(granule, el, f"executing {pc:#x} at EL{el} with the MMU off")
+
+    def load(self, address, size, pc, el):
+        """A load."""
+        if self.relocated and address & -PAGE in self.kimage:
+            raise LabError(f"the load at {pc:#x} is from the kimage, which may have been "
+                           "overwritten by then")
+        if self.without_mmu(el):
+            for granule in self.granules(address, size):
+                self.need_clean(granule, f"the load at {pc:#x} with the MMU off")
+
+    def switch_off(self, el):
+        """The MMU goes off now."""
+        when = "switching the MMU off"
+        self.need_all(self.relocated | self.guarded, el, when)
+        self.mmu_off = True
+
+
+class Trace:
+    """Steps through a machine and tells the judge all that it does.
+
+    stub: of the machine, which is about to execute the first instruction; log: takes a
+    line for each store, maintenance, barrier and write of a system register.
+    """
+
+    def __init__(self, stub, judge, log):
+        self.stub = stub
+        self.judge = judge
+        self.log = log
+        self.registers, self.el = stub.registers()
+        self.steps = 0
+        self.pages = {}
+
+    @property
+    def pc(self):
+        """The instruction to be executed next."""
+        return self.registers[32]
+
+    def physical(self, address):
+        """The physical address of a virtual one, or None."""
+        key = self.el, address // PAGE
+        if key not in self.pages:
+            self.pages[key] = self.stub.physical(address & -PAGE)
+        page = self.pages[key]
+        return None if page is None else page + address % PAGE
+
+    def split(self, address, size):
+        """(physical address, size) of the parts of a range, a page each."""
+        while size:
+            part = min(size, PAGE - address % PAGE)
+            yield self.physical(address), part
+            address, size = address + part, size - part
+
+    def step(self):
+        """Execute one instruction."""
+        pc, el, judge, registers = self.pc, self.el, self.judge, self.registers
+        word = self.stub.word(pc)
+        judge.fetch(pc, self.physical(pc), el)
+        said = []
+        for access in insn.accesses(word):
+            address = access.address(registers, pc)
+            for physical, size in self.split(address, access.size):
+                if physical is None:
+                    raise LabError(f"the access at {pc:#x} to {address:#x} faults")
+                (judge.store if access.store else judge.load)(physical, size, pc, el)
+                if access.store:
+                    said.append(f"store {physical:#x} {size}")
+        target = 0 if word & 31 == 31 else registers[word & 31]
+        if what := insn.cache(word):
+            by_address = not what.startswith("ic iall")
+            where = self.physical(target) if by_address else 0
+            if where is None:
+                raise LabError(f"the {what} at {pc:#x} of {target:#x} faults")
+            judge.cache(what, where, pc, el)
+            said.append(f"{what} {where:#x}" if by_address else what)
+        if found := insn.barrier(word):
+            judge.barrier(*found, el)
+            judge.switch.saw(found[0])
+            said.append(" ".join(filter(None, found[:2])))
+        if word & ~31 == insn.MSR_SCTLR_EL1 and not target & 1:
+            judge.switch_off(el)
+            said.append("MMU off")
+        if judge.relocating and word & ~31 == insn.MSR_TTBR1_EL1:
+            judge.switch.write(target, pc)
+            said.append(f"ttbr1 {target:#x}")
+        if word == insn.TLBI_VMALLE1:
+            judge.switch.saw("tlbi")
+        if insn.translates(word):
+            self.pages.clear()
+        for text in said:
+            self.log.write(f"{self.steps} {pc:#x} EL{el} {text}\n")
+        self.stub.step()
+        self.steps += 1
+        self.registers, self.el = self.stub.registers()
+        while insn.goes_on(word) and self.pc == pc:
+            self.stub.step()    # QEMU may stop before it has executed anything
+            self.registers, self.el = self.stub.registers()
+        if insn.goes_on(word) and self.pc != pc + 4:
+            raise LabError(f"an exception was taken at {pc:#x}, to {self.pc:#x}")
+        if word & ~31 == insn.MRS_CTR_EL0:
+            ctr = self.registers[word & 31]
+            judge.line, judge.iline = 4 << (ctr >> 16 & 15), 4 << (ctr & 15)
+        elif word & ~31 == insn.MRS_DCZID_EL0:
+            judge.block = 4 << (self.registers[word & 31] & 15)
+
+    def until(self, reached, what):
+        """Step until reached() says so."""
+        limit = self.steps + ENOUGH
+        while not reached():
+            if self.steps == limit:
+                raise LabError(f"{ENOUGH} steps without reaching {what}")
+            self.step()
+
+
+def symbols(vmlinux):
+    """{name: address} of a kernel."""
+    return {name: int(address, 16) for address, _, name in
+            (line.split()[:3] for line in output(["nm", vmlinux]).splitlines())}
+
+
+def trace_function(stub, judge, log, address):
+    """Step through the next call of a function; return its first three arguments."""
+    stub.run_to(address)
+    trace = Trace(stub, judge, log)
+    arguments, back = trace.registers[:3], trace.registers[30]
+    trace.until(lambda: trace.pc == back, "the function's end")
+    return arguments
+
+
+def trace_load(stub, judge, log, where):
+    """Step through what writes code when an image is loaded, and see that it can be
+    executed by any mapping, with the MMU off; return the (physical address, size) of each."""
+    pages = []
+    if judge.above:
+        # The compiler may have put trans_pgd_copy_code() into it.
+        _, result, _ = trace_function(stub, judge, log, where["trans_pgd_copy_el2_vectors"])
+        pages.append((stub.word(result) | stub.word(result + 4) << 32, EL2_VECTORS))
+    page, _, size = trace_function(stub, judge, log, where["trans_pgd_copy_code"])
+    pages.append((stub.physical(page), size))
+    for page, size in pages:
+        judge.need_all(judge.granules(page, size), judge.kernel_el, f"loading code at {page:#x}")
+    return pages
+
+
+def handed_over(name, level, logs, line=None):
+    """Load the tiny kernel and hand over to it with every step judged; return the Judge
+    and how many instructions were stepped.
+
+    line: the size of a D-cache line that relocation is told, instead of the machine's.
+    """
+    out = build.kernel("series")
+    where = symbols(out / "vmlinux")
+    disk = guest.disk(guest.GUEST / "disk-tiny.img", {"tiny": guest.tiny()})
+    machine = Machine(name, level, out / "arch/arm64/boot/Image", guest.initramfs(), logs,
+                      append=f"nokaslr {scenario.DEBUG}", memory=MEMORY, smp=1, images=[disk],
+                      gdb=True)
+    with machine, open(machine.log.with_suffix(".trace"), "w", encoding="utf-8") as log:
+        machine.wait_ready()
+        machine.sh(f"mount -t ext2 -o ro {DISK} /mnt")
+        with Stub(machine) as stub:
+            machine.send("kexec -s -l /mnt/tiny --reuse-cmdline; echo LAB LOADED $?")
+            judge = Judge(2 if level == "vhe" else 1, level == "nvhe")
+            pages = trace_load(stub, judge, log, where)
+        machine.expect(r"LAB LOADED 0\r", what="the tiny kernel to be loaded")
+        machine.expect("lab# ", what="the shell")
+        steps = hand_over(machine, where, judge, pages, log, line)
+        machine.expect(rf"TINY EL{1 if level == 'el1' else 2} entered right",
+                       what="the tiny kernel to be entered right")
+        machine.send("")
+        machine.wait_exit()
+    return judge, steps
+
+
+def hand_over(machine, where, judge, pages, log, line):
+    """Step from machine_kexec() to the first instruction of the tiny kernel."""
+    code = int(scenario.relocation_code(machine)[0], 16)
+    if code not in [page for page, _ in pages]:
+        raise LabError(f"the relocation code at {code:#x} was not put there by "
+                       "trans_pgd_copy_code()")
+    machine.sh('for f in machine_kexec trans_pgd; do echo "file $f.c -p" '
+               ">/sys/kernel/debug/dynamic_debug/control; done; dmesg -n 4")
+    for page, size in pages:
+        # A resume from hibernation since would have left them so.
+        judge.forget(page, size)
+    with Stub(machine) as stub:
+        machine.send("kexec -e")
+        stub.run_to(where["machine_kexec"])
+        trace = Trace(stub, judge, log)
+        kimage = trace.physical(trace.registers[0]) & -PAGE
+        judge.kimage = frozenset((kimage,))
+        trace.until(lambda: trace.pc == code, "the relocation code")
+        judge.relocating = True
+        judge.switch.zeroes = trace.registers[X_ZEROES]
+        if any(stub.physical_memory(judge.switch.zeroes, PAGE)):
+            raise LabError(f"the page of zeroes, at {judge.switch.zeroes:#x}, is not")
+        if line:
+            judge.line = line
+            stub.set_register(X_LINE, line)
+            trace.registers, _ = stub.registers()
+        trace.until(lambda: judge.mmu_off and trace.pc & -PAGE not in
+                    [page for page, _ in pages], "the tiny kernel")
+        judge.fetch(trace.pc, trace.pc, trace.el)
+    return trace.steps

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Caches, which emulation does not have: every instruction of a hand-over is looked at,
+from the load of the image to the first of the new kernel, by single stepping."""
+
+import re
+
+import pytest
+
+from lab import build, coherence, host, insn
+from lab.util import TEST_LOGS, LabError, output
+
+LOGS = TEST_LOGS
+LEVELS = ["el1", "nvhe", "vhe"]     # KVM's registers are not the stub's to step
+PAGES = 5                           # the tiny kernel's, and its device tree
+# What binutils calls instructions that access memory, and those that only store.
+ACCESSES = re.compile(r"(ld|st|cas|swp)[a-z0-9]*$")
+STORES = re.compile(r"(st|cas|swp|ld(add|clr|eor|set))")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_clean(level):
+    """All that is executed or loaded with the MMU off has been cleaned to the PoC after it
+    was last stored to, and the instruction caches invalidated after that."""
+    judge, _ = coherence.handed_over(f"clean-{level}", level, LOGS)
+    assert len(judge.relocated) * coherence.GRANULE >= PAGES * coherence.PAGE
+    assert judge.cleans * judge.line >= PAGES * coherence.PAGE
+    assert judge.switch.switches == 1
+
+
+@pytest.mark.parametrize("line", [16])
+def test_clean_small_lines(line):
+    """The same where lines are smaller than what the relocation code copies at a time."""
+    judge, _ = coherence.handed_over(f"clean-line-{line}", "el1", LOGS, line)
+    assert judge.cleans * line >= PAGES * coherence.PAGE
+
+
+def test_decoder():
+    """For the instructions of a kernel lab/insn.py says what binutils does: which access
+    memory, and which of them store."""
+    text = output([f"{host.cross_compile()}objdump", "-d",
+                   build.kernel("series") / "vmlinux"])
+    found = dict(re.findall(r"^[0-9a-f]{16}:\t([0-9a-f]{8}) \t([a-z0-9.]+)", text, re.MULTILINE))
+    seen = 0
+    for digits, name in found.items():
+        word = int(digits, 16)
+        if name == "udf" or name.startswith("."):
+            continue
+        accesses = insn.accesses(word)
+        assert bool(accesses) == bool(ACCESSES.match(name)), (digits, name)
+        for access in accesses:
+            assert access.store == bool(STORES.match(name)), (digits, name)
+            seen += 1
+    assert seen > 10_000
+
+
+@pytest.mark.parametrize("word", [
+    0x4c007000,     # st1, of vectors
+    0xd920_0c00,    # stg, of tags
+    0x1904_0400,    # set, of memory
+    0xe4004000,     # st1b, of SVE
+    0xd50b7460,     # dc gva
+])
+def test_unknown(word):
+    """What may store and is not understood is an error."""
+    with pytest.raises(LabError, match="does not know"):
+        insn.accesses(word)
+        insn.cache(word)
