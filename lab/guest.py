@@ -222,7 +222,7 @@ def disk(path, files, room=8):
                 for name, source in files.items():
                     copy = pathlib.Path(folder, name)
                     copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source, copy)
+                    shutil.copy(source, copy)
                 # sbin is not on every user's PATH.
                 run(["mke2fs", "-q", "-t", "ext2", "-d", folder, scratch,
                      f"{used + used // 16 + room + 4}M"], f"making {path.name}", log="guest.log",

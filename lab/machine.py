@@ -49,6 +49,8 @@ TROUBLE = re.compile(
     r"Unable to handle kernel|Internal error:|Oops|\bBUG\b|WARNING: |\bKASAN\b|\bUBSAN\b|"
     r"possible (?:circular|recursive) locking|inconsistent lock state|suspicious RCU usage|"
     r"INFO: (?:task|rcu|trying to register)|detected stalls|BUG: Bad page state|"
+    r"-\[ cut here \]-|list_(?:add|del) corruption|pagealloc: |lockdep is turned off|"
+    r"new suspected memory leaks|Kernel memory leak detector disabled|"
     r"Synchronous External Abort|SError Interrupt)[^\n]*\n")
 
 

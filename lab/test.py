@@ -41,12 +41,15 @@ def command(words):
     tests = chosen(words) if words else [str(LAB / "tests")]
     for which in ("series", "base"):
         build.kernel(which)
+    if not words or any("test_selftest" in name for name in tests):
+        build.kernel("series", "debug")
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
     return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", os.environ.get("JOBS") or "2",
+                           "--dist=loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 
 

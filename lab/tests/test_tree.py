@@ -13,7 +13,8 @@ from lab import tree
 from lab.util import TOP, LabError, output
 
 # All that the series touches, and the top level, which tells the version.
-PATHS = ["arch/arm64", "drivers/firmware", "include/linux", "kernel", "Documentation/arm64"]
+PATHS = ["arch/arm64", "drivers/firmware", "include/linux", "kernel", "Documentation/arm64",
+         "tools/testing/selftests/arm64"]
 USER = "A User <user@localhost>"
 HIBERNATE = "arch/arm64/kernel/hibernate.c"
 

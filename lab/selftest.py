@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own selftests, those that the series brings and those of kexec: built for
+the guest, and which cases they have."""
+
+import functools
+import re
+
+from lab import guest, host, tap, tree
+from lab.build import make_env
+from lab.machine import KERNEL_LINE, Machine
+from lab.util import BUILD, TOP, LabError, locked, run
+
+TESTS = "tools/testing/selftests"
+OURS = f"{TESTS}/arm64/trans_pgd"
+OUT = BUILD / "selftest"
+# Each program, and seconds that it may take on a busy machine.
+PROGRAMS = {"kexec_load": 300, "kexec_file_load": 300, "kexec_fuzz": 900, "kexec_fault": 600}
+KEXEC = ("test_kexec_load.sh", "test_kexec_file_load.sh", "kexec_common_lib.sh")
+MEMORY = 512                    # MiB
+APPEND = "crashkernel=32M page_poison=1"
+
+
+def cases(program):
+    """The names of a program's test cases, from its source."""
+    text = (TOP / OURS / f"{program}.c").read_text()
+    text += (TOP / OURS / "kexec_last_test.h").read_text()
+    variants = {}
+    for fixture, variant in re.findall(r"^FIXTURE_VARIANT_ADD\((\w+), (\w+)\)", text, re.M):
+        variants.setdefault(fixture, []).append(variant)
+    return [".".join(filter(None, (fixture, variant, name)))
+            for fixture, name in re.findall(r"^TEST_F(?:_TIMEOUT)?\((\w+), (\w+)", text, re.M)
+            for variant in variants.get(fixture, [""])]
+
+
+def programs():
+    """The folder with the programs, static."""
+    source = tree.tree()
+    with locked("selftest"):
+        # From this folder on nothing asks for the kernel's headers, whose installation
+        # takes longer than all else.
+        run(["make", "-C", source / TESTS / "arm64", "ARM64_SUBTARGETS=trans_pgd",
+             f"OUTPUT={OUT}", "USERCFLAGS=-Werror", "USERLDFLAGS=-static"],
+            "building the selftests", log="selftest.log",
+            env=make_env() | {"CROSS_COMPILE": host.cross_compile()})
+    return OUT / "trans_pgd"
+
+
+def disk():
+    """A disk with the programs, and with the kernel's own tests of kexec."""
+    folder, scripts = programs(), tree.LINUX / TESTS / "kexec"
+    return guest.disk(guest.GUEST / "disk-selftest.img",
+                      {name: folder / name for name in (*PROGRAMS, "kexec_handover")}
+                      | {f"kexec/{name}": scripts / name for name in KEXEC})
+
+
+@functools.cache
+def outcome(program, kernel, logs):
+    """Run a program in a machine of its own; (results, None), or (None, error)."""
+    try:
+        with Machine(f"selftest-{program}", "el1", kernel, guest.initramfs(), logs,
+                     append=APPEND, memory=MEMORY, images=[disk()]) as machine:
+            machine.wait_ready()
+            machine.sh("mount -t ext2 -o ro /dev/vda /mnt")
+            # By way of a file, for the kernel has much to say meanwhile.
+            machine.sh(f"/mnt/{program} >/tmp/tap 2>&1", timeout=PROGRAMS[program], check=False)
+            text = KERNEL_LINE.sub("", machine.sh("cat /tmp/tap"))
+            if program != "kexec_fault":        # it looks for leaks itself, and knows v5.10's
+                leaks(machine)
+            lockdep(machine)
+        return {name: (good, skipped, text) for name, good, skipped in tap.parse(text)}, None
+    except LabError as error:
+        return None, error
+
+
+def leaks(machine):
+    """Fail if the kernel knows of memory that nothing refers to any more."""
+    # What is younger than 5 s may be on its way somewhere, and is not reported; the
+    # second scan is for what only looked as if it was referred to.
+    found = machine.sh("sleep 6; cd /sys/kernel/debug && echo scan >kmemleak && "
+                       "echo scan >kmemleak && cat kmemleak", timeout=300)
+    if "unreferenced object" in found:
+        machine.fail(f"kmemleak: {' '.join(found.split())[:600]}")
+
+
+def lockdep(machine):
+    """Fail if the lock checker has given up, as it does at the first report."""
+    if "debug_locks: 1" not in " ".join(machine.sh("grep debug_locks /proc/lockdep_stats").split()):
+        machine.fail("lockdep is off")

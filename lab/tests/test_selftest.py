@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own tests of what the series does, on a kernel that checks itself:
+tools/testing/selftests/arm64/trans_pgd, a result for each of its cases."""
+
+import re
+
+import pytest
+
+from lab import build, scenario, selftest, tap
+from lab.machine import Machine
+from lab.selftest import MEMORY, PROGRAMS, leaks, lockdep
+from lab.util import BUILD, LabError
+
+LOGS = BUILD / "test/log"
+MIB = 16                        # of random numbers that kexec_handover takes along
+# Why a test of tools/testing/selftests/kexec cannot run on an emulated machine, if it cannot.
+KEXEC = {"test_kexec_load.sh": None, "test_kexec_file_load.sh": "pesign not found"}
+
+
+def grouped(program, *values):
+    """Parameters of a test that needs the program's machine: one worker runs them all."""
+    return pytest.param(program, *values, marks=pytest.mark.xdist_group(program))
+
+
+def results(program):
+    """What the program's cases came to."""
+    kernel = build.kernel("series", "debug") / "arch/arm64/boot/Image"
+    found, error = selftest.outcome(program, kernel, LOGS)
+    if error:
+        raise error
+    return found
+
+
+@pytest.mark.parametrize("program, case", [grouped(program, case) for program in PROGRAMS
+                                           for case in selftest.cases(program)])
+def test_case(program, case):
+    """A case of a program is there, and it is ok."""
+    found = results(program)
+    assert case in found, f"{program} has not run {case}"
+    good, skipped, text = found[case]
+    if skipped:
+        pytest.skip(skipped)
+    said = text.partition(f" {case} ...")[2].partition(" RUN ")[0]
+    assert good, f"{case} (console log: {LOGS}/selftest-{program}.console.log): {said}"
+
+
+@pytest.mark.parametrize("program", [grouped(program) for program in PROGRAMS])
+def test_no_other_case(program):
+    """The program has run the cases that its source has, in full, and no other."""
+    assert sorted(results(program)) == sorted(selftest.cases(program))
+
+
+@pytest.mark.parametrize("script", KEXEC)
+def test_kernels_own(script):
+    """tools/testing/selftests/kexec, which v5.10 has for x86 only, on arm64."""
+    bench = scenario.Bench(f"selftest-{script}", "el1", LOGS, config="debug")
+    with Machine(f"selftest-{script}", "el1", bench.kernel, bench.initrd, LOGS, memory=MEMORY,
+                 images=[bench.image, selftest.disk()]) as machine:
+        machine.wait_ready()
+        scenario.mount(machine)
+        # In v5.10 efi_vars is declared and never set, and without it both tests skip. This
+        # shell hands on what is in the environment.
+        text = machine.sh("mkdir -p /boot /tmp/vars /tmp/t; ln -s /mnt/Image /boot/vmlinuz-$(uname -r);"
+                          "mount -t ext2 -o ro /dev/vdb /tmp/t; cd /tmp/t/kexec; "
+                          f"efi_vars=/tmp/vars sh ./{script}; echo RESULT $?")
+        lockdep(machine)
+    result = int(re.search(r"^RESULT (\d+)$", text, re.M)[1])
+    if result == 4 and KEXEC[script] and KEXEC[script] in text:
+        pytest.skip(KEXEC[script])
+    assert result == 0, text
+
+
+def test_handover(bench):
+    """kexec_handover's numbers arrive, and the next kernel's own init goes on after it."""
+    disk = selftest.disk()
+    with bench.machine(drives=[disk]) as machine:
+        machine.wait_ready()
+        scenario.mount(machine)
+        machine.sh("mkdir /tmp/t; mount -t ext2 -o ro /dev/vdb /tmp/t; dmesg -n 8")
+        machine.send("/tmp/t/kexec_handover /mnt/Image /mnt/initramfs.cpio "
+                     f"\"$(cat /proc/cmdline)\" {MIB}")
+        machine.expect("Bye!", what="the old kernel's last word")
+        machine.expect(r"TAP version 13\r", what="kexec_handover in the new kernel")
+        machine.expect(r"Totals: ", what="its end")
+        said = tap.parse("\n".join(machine.child.before.replace("\r", "").splitlines()))
+        assert [(name, good) for name, good, _ in said] == [("command_line", True),
+                                                            ("numbers", True)]
+        machine.wait_ready()
+        assert "kexec_handover: PASSED" in machine.sh("dmesg")
+        bursts = machine.relocations()
+        scenario.prove_mmu_on(machine, scenario.Figures(0, bursts=bursts), least=MIB << 20)
+
+
+def test_debug_kexec():
+    """On the kernel that checks itself: kexec, before and behind which nothing is lost."""
+    bench = scenario.Bench("debug-kexec", "el1", LOGS, config="debug")
+    with bench.machine() as machine:
+        machine.wait_ready()
+        for options in ("-s -l", "-s -u", "-c -l", "-c -u", "-s -l"):
+            if options.endswith("-l"):
+                scenario.load(machine, options)
+            else:
+                machine.sh(f"kexec {options}")
+        leaks(machine)
+        lockdep(machine)
+        scenario.prove_mmu_on(machine, scenario.hand_over(machine))
+        leaks(machine)
+        lockdep(machine)
+
+
+def test_debug_hibernate():
+    """The same for hibernation, the kernel that is resumed, and a kexec from there."""
+    bench = scenario.Bench("debug-hibernate", "el1", LOGS, config="debug")
+    with bench.swap() as swap:
+        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
+            machine.wait_ready()
+            scenario.remember(machine)
+            scenario.hibernate(machine)
+        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
+            scenario.resume(machine)
+            scenario.check_remembered(machine)
+            leaks(machine)
+            lockdep(machine)
+            scenario.prove_mmu_on(machine, scenario.kexec(machine))
+
+
+def test_leaks_finds_one():
+    """The check for leaks can fail: it finds the one that v5.10 itself has."""
+    bench = scenario.Bench("debug-leak", "el1", LOGS, config="debug")
+    with bench.machine(append=scenario.CRASH) as machine:
+        machine.wait_ready()
+        scenario.mount(machine)
+        # There is no room for an initrd larger than the crash kernel's memory, and at each
+        # place that is tried for the kernel the ELF headers of the last are forgotten.
+        machine.sh("dd if=/dev/zero of=/tmp/large bs=1M count=130")
+        machine.sh("! kexec -s -p /mnt/Image --initrd=/tmp/large --reuse-cmdline")
+        with pytest.raises(LabError, match="kmemleak: .*unreferenced object"):
+            leaks(machine)

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the tests of kexec_load() and kexec_file_load() share. Include
+ * kselftest_harness.h first.
+ */
+#ifndef KEXEC_COMMON_H
+#define KEXEC_COMMON_H
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
+#include <linux/kexec.h>
+#include <sys/syscall.h>
+
+#ifndef __NR_kexec_file_load
+#define __NR_kexec_file_load 294
+#endif
+
+#define PAGE		((unsigned long)getpagesize())
+#define MAX_RANGES	256
+#define MAX_SEGMENTS	16
+
+#define CRASH		KEXEC_ON_CRASH
+
+/* As struct kexec_segment, with the address as what it is */
+struct segment {
+	const void *buf;
+	size_t bufsz;
+	unsigned long mem;
+	size_t memsz;
+};
+
+/* Addresses from start to before end */
+struct range {
+	unsigned long start;
+	unsigned long end;
+};
+
+/* What /proc/iomem tells */
+static struct range ram[MAX_RANGES];	/* each "System RAM" */
+static struct range other[MAX_RANGES];	/* all else at the top level */
+static struct range crashk;		/* "Crash kernel", or empty */
+static struct range text;		/* "Kernel code" */
+static int nr_ram, nr_other;
+
+/* Why nothing can be tested, or NULL */
+static const char *no_test;
+/* Pages that were reserved before the first test; -1 if nothing tells */
+static long reserved_before;
+
+/* Both calls return 0 or a negative errno */
+static inline int load(unsigned long entry, unsigned long nr,
+		       const struct segment *segments, unsigned long flags)
+{
+	if (syscall(__NR_kexec_load, entry, nr, segments, flags))
+		return -errno;
+	return 0;
+}
+
+static inline int file_load(int kernel, int initrd, unsigned long len,
+			    const char *cmdline, unsigned long flags)
+{
+	if (syscall(__NR_kexec_file_load, kernel, initrd, len, cmdline, flags))
+		return -errno;
+	return 0;
+}
+
+/* Whether the kernel has that call: no flags are like these */
+static inline bool have_file_load(void)
+{
+	return file_load(-1, -1, 0, NULL, -1UL) == -EINVAL;
+}
+
+static inline int unload(bool crash)
+{
+	return load(0, 0, NULL, KEXEC_ARCH_AARCH64 | (crash ? CRASH : 0));
+}
+
+/* The number in a file, or -1 */
+static long number(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	long value = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &value) != 1)
+			value = -1;
+		fclose(file);
+	}
+	return value;
+}
+
+/* Whether an image is loaded, as the kernel tells */
+static int loaded(bool crash)
+{
+	return number(crash ? "/sys/kernel/kexec_crash_loaded" :
+			      "/sys/kernel/kexec_loaded");
+}
+
+/* Pages of memory that the kernel allocates from: what it calls totalram */
+static inline unsigned long total_pages(void)
+{
+	unsigned long kib = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "r");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemTotal: %lu", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib * 1024 / PAGE;
+}
+
+static void read_iomem(void)
+{
+	FILE *file = fopen("/proc/iomem", "r");
+	char line[256], name[128];
+	struct range r;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx : %127[^\n]", &r.start, &r.end,
+			   name) != 3)
+			continue;
+		r.end++;
+		if (!strcmp(name, "Crash kernel"))
+			crashk = r;
+		if (!strcmp(name, "Kernel code"))
+			text = r;
+		if (line[0] == ' ')
+			continue;
+		if (!strcmp(name, "System RAM") && nr_ram < MAX_RANGES)
+			ram[nr_ram++] = r;
+		else if (nr_other < MAX_RANGES)
+			other[nr_other++] = r;
+	}
+	if (file)
+		fclose(file);
+}
+
+/* Whether all of a range is memory. What is reserved in it is mapped too. */
+static inline bool in_ram(unsigned long start, unsigned long end)
+{
+	int i;
+
+	for (i = 0; i < nr_ram; i++) {
+		if (start < ram[i].start || start >= ram[i].end)
+			continue;
+		if (end <= ram[i].end)
+			return true;
+		start = ram[i].end;	/* the next may begin right there */
+	}
+	return false;
+}
+
+/* The largest range of memory that has no crash kernel in it */
+static inline struct range free_ram(void)
+{
+	struct range best = { 0 }, r;
+	int i, part;
+
+	for (i = 0; i < nr_ram; i++) {
+		for (part = 0; part < 2; part++) {
+			r = ram[i];
+			if (crashk.start >= r.start && crashk.end <= r.end) {
+				if (part)
+					r.start = crashk.end;
+				else
+					r.end = crashk.start;
+			}
+			if (r.end - r.start > best.end - best.start)
+				best = r;
+		}
+	}
+	return best;
+}
+
+/*
+ * Pages with the flag PG_reserved, as each page of an image has from its
+ * allocation until it is freed: one that is lost is counted for ever.
+ */
+static inline long reserved_pages(void)
+{
+	uint64_t flags[512];
+	int i, fd = open("/proc/kpageflags", O_RDONLY);
+	unsigned long pfn;
+	long count = 0;
+	ssize_t bytes;
+	int r;
+
+	if (fd < 0)
+		return -1;
+	for (r = 0; r < nr_ram; r++) {
+		for (pfn = ram[r].start / PAGE; pfn < ram[r].end / PAGE;
+		     pfn += bytes / 8) {
+			bytes = ram[r].end / PAGE - pfn;
+			bytes = (bytes < 512 ? bytes : 512) * 8;
+			bytes = pread(fd, flags, bytes, pfn * 8);
+			if (bytes < 8)
+				break;
+			for (i = 0; i < bytes / 8; i++)
+				count += flags[i] >> 32 & 1;	/* KPF_RESERVED */
+		}
+	}
+	close(fd);
+	return count;
+}
+
+/* A file in memory that is open for reading only, as the kernel wants it */
+static inline int memory_file(const void *data, size_t size, size_t pad)
+{
+	int fd, fd_rw = syscall(__NR_memfd_create, "kexec", 0U);
+	char path[64];
+
+	if (fd_rw < 0 || write(fd_rw, data, size) != (ssize_t)size ||
+	    ftruncate(fd_rw, size + pad)) {
+		close(fd_rw);
+		return -1;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd_rw);
+	fd = open(path, O_RDONLY);
+	close(fd_rw);
+	return fd;
+}
+
+/* Documentation/arm64/booting.rst: the header of an Image */
+struct image_header {
+	uint32_t code[2];
+	uint64_t text_offset;
+	uint64_t image_size;
+	uint64_t flags;
+	uint64_t reserved[3];
+	char magic[4];
+	uint32_t pe;
+};
+
+#define IMAGE_SIZE	0x20000UL
+
+/* The least that kexec_file_load() takes for a kernel */
+static inline struct image_header good_header(void)
+{
+	return (struct image_header) {
+		.image_size = IMAGE_SIZE,
+		.magic = "ARM\x64",
+	};
+}
+
+/* Runs once, before any test */
+static void __attribute__((constructor)) prepare(void)
+{
+	if (geteuid()) {
+		no_test = "not root";
+		return;
+	}
+	if (loaded(false) || loaded(true)) {
+		no_test = loaded(false) < 0 ? "no CONFIG_KEXEC_CORE" :
+			"an image is loaded, and would be lost: unload it first";
+		return;
+	}
+	read_iomem();
+	if (!nr_ram)
+		no_test = "/proc/iomem tells no memory";
+	else if (load(0, 0, NULL, -1UL) != -EINVAL)
+		no_test = "no CONFIG_KEXEC";
+	else
+		reserved_before = reserved_pages();
+}
+
+/*
+ * For a FIXTURE_SETUP, where the harness would go on to the test after a
+ * return: 255 is how a test's process says that it was skipped.
+ */
+#define SKIP_UNLESS(condition, why) do {				\
+	if (!(condition))						\
+		SKIP(_exit(255), "%s", why);				\
+} while (0)
+
+#endif /* KEXEC_COMMON_H */

@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * kexec_load(): what it takes, what it refuses and with which error, and what
+ * is loaded afterwards. Each is tested for a normal image and for a crash
+ * kernel.
+ *
+ * A normal image stays loaded when another is refused. A crash kernel does
+ * only where flags or the number of segments are at fault: it is freed before
+ * anything else is looked at, for the new one goes to the same place.
+ */
+#include "../../kselftest_harness.h"
+#include "kexec_common.h"
+
+#include <sched.h>
+
+#define KERNEL_ADDRESS	((void *)0xffff800010000000UL)
+#define LOWEST_PAGE	((void *)0UL)
+#define AREA		64		/* pages that tests may name */
+
+FIXTURE(kexec_load) {
+	bool crash;
+	unsigned long flags;	/* that are right */
+	unsigned long mem;	/* AREA pages from here are a right place */
+	struct segment good;	/* one page there */
+	char *edge;		/* the page in front is the last that is mapped */
+};
+
+FIXTURE_VARIANT(kexec_load) {
+	bool crash;
+};
+
+FIXTURE_VARIANT_ADD(kexec_load, normal) {
+	.crash = false,
+};
+
+FIXTURE_VARIANT_ADD(kexec_load, crash) {
+	.crash = true,
+};
+
+/* A good image is loaded, for each test to keep or to lose. */
+FIXTURE_SETUP(kexec_load)
+{
+	struct range r;
+	char *page;
+
+	SKIP_UNLESS(!no_test, no_test);
+	SKIP_UNLESS(!variant->crash || crashk.end,
+		    "no memory is set aside for a crash kernel (crashkernel=)");
+
+	self->crash = variant->crash;
+	self->flags = KEXEC_ARCH_AARCH64 | (self->crash ? CRASH : 0);
+	r = self->crash ? crashk : free_ram();
+	self->mem = (r.start + (r.end - r.start) / 2) & -PAGE;
+	ASSERT_LE(self->mem + AREA * PAGE, r.end);
+
+	page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, page);
+	memset(page, 0x5a, PAGE);
+	ASSERT_EQ(0, munmap(page + PAGE, PAGE));
+	self->edge = page + PAGE;
+
+	self->good = (struct segment) { page, PAGE, self->mem, PAGE };
+	ASSERT_EQ(0, load(self->mem, 1, &self->good, self->flags));
+	ASSERT_EQ(1, loaded(self->crash));
+}
+
+FIXTURE_TEARDOWN(kexec_load)
+{
+	EXPECT_EQ(0, unload(self->crash));
+	EXPECT_EQ(0, loaded(self->crash));
+}
+
+/* An image is taken; what was loaded gives way to it. */
+#define TAKEN(nr, segments)						\
+	do {								\
+		EXPECT_EQ(0, load(self->mem, nr, segments, self->flags));\
+		EXPECT_EQ(1, loaded(self->crash));			\
+	} while (0)
+
+/* A call is refused before anything is touched: what was loaded stays. */
+#define REFUSED_EARLY(error, entry, nr, segments, flags)		\
+	do {								\
+		EXPECT_EQ(error, load(entry, nr, segments, flags));	\
+		EXPECT_EQ(1, loaded(self->crash));			\
+	} while (0)
+
+/* A call is refused for the image: a crash kernel is lost by then. */
+#define REFUSED_ENTRY(error, entry, nr, segments)			\
+	do {								\
+		EXPECT_EQ(error, load(entry, nr, segments, self->flags));\
+		EXPECT_EQ(!self->crash, loaded(self->crash));		\
+		ASSERT_EQ(0, load(self->mem, 1, &self->good, self->flags));\
+	} while (0)
+
+#define REFUSED(error, nr, segments)					\
+	REFUSED_ENTRY(error, self->mem, nr, segments)
+
+TEST_F(kexec_load, unload)
+{
+	EXPECT_EQ(0, unload(self->crash));
+	EXPECT_EQ(0, loaded(self->crash));
+	/* With nothing loaded there is nothing to fail */
+	EXPECT_EQ(0, unload(self->crash));
+}
+
+/* Entry and list of segments do not matter to it. */
+TEST_F(kexec_load, unload_with_anything)
+{
+	EXPECT_EQ(0, load(-1UL, 0, KERNEL_ADDRESS, self->flags));
+	EXPECT_EQ(0, loaded(self->crash));
+}
+
+TEST_F(kexec_load, replace)
+{
+	struct segment s = self->good;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		s.mem = self->mem + i * PAGE;
+		TAKEN(1, &s);
+	}
+}
+
+TEST_F(kexec_load, other_kind_stays)
+{
+	EXPECT_EQ(0, unload(!self->crash));
+	EXPECT_EQ(1, loaded(self->crash));
+	EXPECT_EQ(0, loaded(!self->crash));
+}
+
+TEST_F(kexec_load, all_segments)
+{
+	struct segment s[MAX_SEGMENTS];
+	int i;
+
+	for (i = 0; i < MAX_SEGMENTS; i++) {
+		s[i] = self->good;
+		s[i].mem += (MAX_SEGMENTS - i) * 2 * PAGE;
+	}
+	TAKEN(MAX_SEGMENTS, s);
+}
+
+TEST_F(kexec_load, too_many_segments)
+{
+	struct segment s[MAX_SEGMENTS + 1];
+	int i;
+
+	for (i = 0; i <= MAX_SEGMENTS; i++) {
+		s[i] = self->good;
+		s[i].mem += i * PAGE;
+	}
+	REFUSED_EARLY(-EINVAL, self->mem, MAX_SEGMENTS + 1, s, self->flags);
+	REFUSED_EARLY(-EINVAL, self->mem, -1UL, s, self->flags);
+}
+
+TEST_F(kexec_load, unknown_flags)
+{
+	int bit;
+
+	/* Bit 1 is KEXEC_PRESERVE_CONTEXT, which arm64 has not */
+	for (bit = 1; bit < 16; bit++)
+		REFUSED_EARLY(-EINVAL, self->mem, 1, &self->good,
+			      self->flags | 1UL << bit);
+	/* They do not matter less for an unload */
+	REFUSED_EARLY(-EINVAL, 0, 0, NULL, self->flags | 1UL << 15);
+}
+
+/* The masks of the flags are of 32 bits: what is above goes unseen. */
+TEST_F(kexec_load, flags_above_32_bits)
+{
+	int bit;
+
+	for (bit = 32; bit < 64; bit++)
+		EXPECT_EQ(0, load(self->mem, 1, &self->good,
+				  self->flags | 1UL << bit));
+}
+
+TEST_F(kexec_load, architecture)
+{
+	unsigned long kind = self->flags & CRASH;
+	unsigned long arch;
+
+	EXPECT_EQ(0, load(self->mem, 1, &self->good, kind | KEXEC_ARCH_DEFAULT));
+	for (arch = 1; arch < 0x10000; arch++) {
+		if (arch << 16 == KEXEC_ARCH_AARCH64)
+			continue;
+		REFUSED_EARLY(-EINVAL, self->mem, 1, &self->good,
+			      kind | arch << 16);
+		/* All of the numbers that there are, and some others */
+		if (arch >= 256)
+			arch += arch;
+	}
+}
+
+/* A normal image may begin anywhere, a crash kernel in its memory only. */
+TEST_F(kexec_load, entry)
+{
+	if (self->crash) {
+		EXPECT_EQ(0, load(crashk.start, 1, &self->good, self->flags));
+		EXPECT_EQ(0, load(crashk.end - 1, 1, &self->good, self->flags));
+		REFUSED_ENTRY(-EADDRNOTAVAIL, crashk.start - 1, 1, &self->good);
+		REFUSED_ENTRY(-EADDRNOTAVAIL, crashk.end, 1, &self->good);
+		REFUSED_ENTRY(-EADDRNOTAVAIL, 0, 1, &self->good);
+		REFUSED_ENTRY(-EADDRNOTAVAIL, -1UL, 1, &self->good);
+	} else {
+		EXPECT_EQ(0, load(0, 1, &self->good, self->flags));
+		EXPECT_EQ(0, load(-1UL, 1, &self->good, self->flags));
+	}
+}
+
+TEST_F(kexec_load, bad_list)
+{
+	struct segment *last = (struct segment *)self->edge - 1;
+
+	REFUSED(-EFAULT, 1, NULL);
+	REFUSED(-EFAULT, 1, KERNEL_ADDRESS);
+	REFUSED(-EFAULT, 1, (void *)-1UL);
+	REFUSED(-EFAULT, 1, (struct segment *)self->edge);
+	*last = self->good;
+	last->buf = "";
+	last->bufsz = 1;
+	TAKEN(1, last);
+	REFUSED(-EFAULT, 2, last);
+	REFUSED(-EFAULT, 1, (struct segment *)((char *)last + 1));
+}
+
+TEST_F(kexec_load, bad_buffer)
+{
+	struct segment s[2] = { self->good, self->good };
+
+	s[1].mem += PAGE;
+	s[1].memsz = 2 * PAGE;
+	s[1].buf = LOWEST_PAGE;
+	REFUSED(-EFAULT, 2, s);
+	s[1].buf = KERNEL_ADDRESS;
+	REFUSED(-EFAULT, 2, s);
+	s[1].buf = self->edge;
+	REFUSED(-EFAULT, 2, s);
+	/* Mapped, but not to its end */
+	s[1].buf = self->edge - PAGE;
+	s[1].bufsz = PAGE + 1;
+	REFUSED(-EFAULT, 2, s);
+	s[1].buf = self->edge - 1;
+	s[1].bufsz = 1;
+	TAKEN(2, s);
+	/* No byte of it is read */
+	s[1].buf = KERNEL_ADDRESS;
+	s[1].bufsz = 0;
+	TAKEN(2, s);
+}
+
+TEST_F(kexec_load, buffer_larger_than_segment)
+{
+	struct segment s = self->good;
+
+	s.bufsz = s.memsz + 1;
+	REFUSED(-EINVAL, 1, &s);
+	s.bufsz = -1UL;
+	REFUSED(-EINVAL, 1, &s);
+}
+
+TEST_F(kexec_load, misaligned)
+{
+	unsigned long by;
+
+	for (by = 1; by < PAGE; by *= 2) {
+		struct segment s = self->good;
+
+		s.mem += by;
+		REFUSED(-EADDRNOTAVAIL, 1, &s);
+		s.memsz += PAGE - by;	/* only the end is aligned now */
+		REFUSED(-EADDRNOTAVAIL, 1, &s);
+		s = self->good;
+		s.memsz += by;
+		REFUSED(-EADDRNOTAVAIL, 1, &s);
+	}
+}
+
+TEST_F(kexec_load, wrapped)
+{
+	struct segment s = self->good;
+
+	s.mem = -PAGE;			/* ends at 0 */
+	REFUSED(-EADDRNOTAVAIL, 1, &s);
+	s.memsz = 2 * PAGE;
+	REFUSED(-EADDRNOTAVAIL, 1, &s);
+	s = self->good;
+	s.memsz = -PAGE;
+	REFUSED(-EADDRNOTAVAIL, 1, &s);
+	s.memsz = -1UL;
+	REFUSED(-EADDRNOTAVAIL, 1, &s);
+}
+
+TEST_F(kexec_load, overlap)
+{
+	struct segment s[3] = { self->good, self->good, self->good };
+
+	REFUSED(-EINVAL, 2, s);		/* the same */
+	s[0].memsz = 4 * PAGE;
+	s[1].mem += PAGE;		/* inside */
+	REFUSED(-EINVAL, 2, s);
+	s[1].mem += 2 * PAGE;		/* part of it */
+	s[1].memsz = 2 * PAGE;
+	REFUSED(-EINVAL, 2, s);
+	s[1].mem += PAGE;		/* beside it */
+	TAKEN(2, s);
+	s[2].mem += 5 * PAGE;		/* not the neighbour's */
+	REFUSED(-EINVAL, 3, s);
+}
+
+/* A segment without a page is nowhere, but not inside another. */
+TEST_F(kexec_load, empty_segment)
+{
+	struct segment s[2] = { self->good, self->good };
+
+	s[0].bufsz = 0;
+	s[0].memsz = 0;
+	TAKEN(1, s);
+	s[1].mem += PAGE;
+	TAKEN(2, s);
+	s[0].mem = s[1].mem;		/* at its start */
+	TAKEN(2, s);
+	s[0].mem = s[1].mem + PAGE;	/* at its end */
+	TAKEN(2, s);
+	s[1].memsz = 2 * PAGE;
+	REFUSED(-EINVAL, 2, s);
+	s[0].mem = self->mem;
+	s[0].bufsz = 1;
+	REFUSED(-EINVAL, 2, s);
+	s[0].bufsz = 0;
+	s[0].mem++;
+	REFUSED(-EADDRNOTAVAIL, 2, s);
+}
+
+/* At most half of memory, in one segment and in all. */
+TEST_F(kexec_load, too_large)
+{
+	unsigned long half = total_pages() / 2;
+	struct segment s[2] = { self->good, self->good };
+
+	s[0].memsz = (half + 1) * PAGE;
+	REFUSED(-EINVAL, 1, s);
+	s[0].memsz = (half / 2 + 1) * PAGE;
+	s[1].mem += s[0].memsz;
+	s[1].memsz = s[0].memsz;
+	REFUSED(-EINVAL, 2, s);
+}
+
+/* What the copy of the linear map does not reach, or the crash kernel's memory is not. */
+TEST_F(kexec_load, unreachable)
+{
+	static const unsigned long high[] = {
+		1UL << 47, 1UL << 48, 1UL << 51, 1UL << 52, 1UL << 63,
+		-(4UL << 30),
+	};
+	struct segment s[2] = { self->good, self->good };
+	int i;
+
+	s[1].mem += PAGE;
+	for (i = 0; i < (int)ARRAY_SIZE(high); i++) {
+		s[0].mem = high[i];
+		REFUSED(-EADDRNOTAVAIL, 2, s);
+	}
+
+	/* Devices, and memory that is not mapped */
+	for (i = 0; i < nr_other; i++) {
+		s[0].mem = other[i].start & -PAGE;
+		if (in_ram(s[0].mem, s[0].mem + PAGE))
+			continue;
+		REFUSED(-EADDRNOTAVAIL, 2, s);
+	}
+
+	/* Holes: before and behind each range, its neighbour in the list too */
+	for (i = 0; i < nr_ram; i++) {
+		s[0].mem = ram[i].start - PAGE;
+		if (ram[i].start && !in_ram(s[0].mem, ram[i].start))
+			REFUSED(-EADDRNOTAVAIL, 2, s);
+		s[0].mem = ram[i].end;
+		if (!in_ram(s[0].mem, s[0].mem + PAGE))
+			REFUSED(-EADDRNOTAVAIL, 2, s);
+
+		/* The last page counts as the first does */
+		s[0].memsz = 2 * PAGE;
+		s[0].mem = ram[i].end - PAGE;
+		if (!in_ram(s[0].mem, ram[i].end + PAGE))
+			REFUSED(-EADDRNOTAVAIL, 2, s);
+		s[0].memsz = PAGE;
+	}
+
+	if (!self->crash)
+		return;
+	s[0].mem = crashk.start - PAGE;
+	REFUSED(-EADDRNOTAVAIL, 2, s);
+	s[0].memsz = 2 * PAGE;
+	REFUSED(-EADDRNOTAVAIL, 2, s);
+	s[0].mem = crashk.end - PAGE;
+	REFUSED(-EADDRNOTAVAIL, 2, s);
+	s[0].memsz = PAGE;
+	TAKEN(2, s);
+	s[0].mem = crashk.end;
+	REFUSED(-EADDRNOTAVAIL, 2, s);
+}
+
+/* Read-only in the linear map, but not in its copy. */
+TEST_F(kexec_load, over_the_kernel)
+{
+	unsigned long where[] = { text.start & -PAGE, (text.end - 1) & -PAGE };
+	struct segment s = self->good;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		s.mem = where[i];
+		if (self->crash)
+			REFUSED(-EADDRNOTAVAIL, 1, &s);
+		else
+			TAKEN(1, &s);
+	}
+}
+
+/* No normal image over a crash kernel's segments, as long as it is loaded. */
+TEST_F(kexec_load, over_the_crash_kernel)
+{
+	struct segment s = self->good, crash = self->good;
+
+	if (!crashk.end)
+		SKIP(return, "no memory is set aside for a crash kernel");
+	crash.mem = crashk.start + PAGE;
+	EXPECT_EQ(0, load(crashk.start, 1, &crash, KEXEC_ARCH_AARCH64 | CRASH));
+	s.mem = crashk.start + PAGE;
+	if (self->crash) {
+		TAKEN(1, &s);		/* in its place, not over it */
+		return;
+	}
+	REFUSED(-EADDRNOTAVAIL, 1, &s);
+	s.mem = crashk.start;
+	TAKEN(1, &s);
+	EXPECT_EQ(1, loaded(true));
+	EXPECT_EQ(0, unload(true));
+	s.mem = crashk.start + PAGE;
+	TAKEN(1, &s);
+}
+
+/*
+ * A crash kernel's control pages come from what it leaves of its memory, and
+ * it needs two. A normal image's come from all memory.
+ */
+TEST_F(kexec_load, room_for_control_pages)
+{
+	unsigned long size = crashk.end - crashk.start;
+	struct segment s = self->good;
+
+	if (!self->crash) {
+		s.memsz = AREA * PAGE;
+		TAKEN(1, &s);
+		return;
+	}
+	if (size / PAGE > total_pages() / 2)
+		SKIP(return, "the crash kernel's memory is more than half of all");
+	s.mem = crashk.start;
+	s.memsz = size;
+	REFUSED(-ENOMEM, 1, &s);
+	s.memsz = size - PAGE;
+	REFUSED(-ENOMEM, 1, &s);
+	s.memsz = size - 2 * PAGE;
+	TAKEN(1, &s);
+}
+
+TEST_F(kexec_load, not_permitted)
+{
+	pid_t pid = fork();
+	int status;
+
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		if (setresuid(65534, 65534, 65534))
+			_exit(1);
+		if (load(self->mem, 1, &self->good, self->flags) != -EPERM)
+			_exit(2);
+		if (unload(self->crash) != -EPERM)
+			_exit(3);
+		if (load(self->mem, MAX_SEGMENTS + 1, NULL, -1UL) != -EPERM)
+			_exit(4);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(1, loaded(self->crash));
+}
+
+/* One at a time; who comes meanwhile is told so, and nothing else. */
+TEST_F(kexec_load, two_at_once)
+{
+	pid_t pid = fork();
+	int i, error, status;
+
+	ASSERT_GE(pid, 0);
+	for (i = 0; i < 300; i++) {
+		error = load(self->mem, 1, &self->good, self->flags);
+		if (error && error != -EBUSY)
+			break;
+		if (i % 8 == 7)
+			sched_yield();
+	}
+	if (!pid)
+		_exit(error && error != -EBUSY);
+	EXPECT_EQ(300, i);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(1, loaded(self->crash));
+}
+
+#include "kexec_last_test.h"
+
+TEST_HARNESS_MAIN
