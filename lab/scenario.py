@@ -65,6 +65,8 @@ class Bench:
     flavour: str = "series"     # or "base"
     payload: int = PAYLOAD      # MiB
     config: str = "small"       # of the kernel, see build.fragment()
+    append: str = ""            # to the command line of each machine
+    options: dict = dataclasses.field(default_factory=dict)     # of each machine, see Machine
 
     def __post_init__(self):
         self.kernel = build.kernel(self.flavour, self.config) / "arch/arm64/boot/Image"
@@ -73,11 +75,11 @@ class Bench:
             "Image": self.kernel, "initramfs.cpio": self.initrd,
             "payload.cpio": guest.payload_initramfs(self.payload)})
 
-    def machine(self, part="", append="", memory=MEMORY, **options):
+    def machine(self, part="", append="", **options):
         """A machine, not yet started; options are Machine's."""
-        return Machine(f"{self.name}{part}", self.level, self.kernel, self.initrd,
-                       self.logs, append=f"{DEBUG} {append}", memory=memory,
-                       images=[self.image], plugin=build.plugin(), **options)
+        return Machine(f"{self.name}{part}", self.level, self.kernel, self.initrd, self.logs,
+                       append=f"{DEBUG} {self.append} {append}", images=[self.image],
+                       plugin=build.plugin(), **{"memory": MEMORY, **self.options, **options})
 
     @contextlib.contextmanager
     def swap(self):
@@ -152,11 +154,11 @@ def hand_over(machine):
     return Figures(took, bursts=bursts[seen:] if bursts is not None else None)
 
 
-def remember(machine):
+def remember(machine, mib=BUFFER):
     """Give the machine what must survive: random memory and a process that counts."""
-    machine.sh(f"dd if=/dev/urandom of=/tmp/buffer bs=1M count={BUFFER} iflag=fullblock && "
+    machine.sh(f"dd if=/dev/urandom of=/tmp/buffer bs=1M count={mib} iflag=fullblock && "
                "md5sum /tmp/buffer >/tmp/md5")
-    if machine.number("stat -c %s /tmp/buffer") != BUFFER << 20:
+    if machine.number("stat -c %s /tmp/buffer") != mib << 20:
         machine.fail("the random buffer came out short")
     machine.sh("(n=0; while :; do n=$((n+1)); echo $n >/tmp/next; mv /tmp/next /tmp/count; "
                "sleep 0.1; done) & echo $! >/tmp/pid")

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-from lab import build, guest, host, scenario
+from lab import build, guest, host, matrix, scenario
 from lab.util import BUILD, LAB, TOP, LabError, main, output, say
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
@@ -28,15 +28,24 @@ def chosen(words):
     return found
 
 
+def kernels(tests):
+    """The kernels that tests need, as build.kernel() takes them."""
+    found = {("series", "small"): None}
+    if any("test_matrix" not in name for name in tests):
+        found[("base", "small")] = None
+    if any("test_cost" in name for name in tests):
+        found[("v6.1", "small")] = None
+    found |= {cell.kernel: None for cell in matrix.cells()
+              if any(name.endswith(f"[{cell}]") for name in tests) and "skip" not in cell.entry}
+    return list(found)
+
+
 def command(words):
     """make test"""
     host.ensure()
-    tests = chosen(words) if words else [str(LAB / "tests")]
-    kernels = ["series", "base"]
-    if not words or any("test_cost" in name for name in tests):
-        kernels.append("v6.1")
-    for which in kernels:
-        build.kernel(which)
+    tests = chosen(words)
+    for flavour, config in kernels(tests):
+        build.kernel(flavour, config)
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)
     report = BUILD / "test" / "report.xml"
