@@ -88,12 +88,14 @@ class Machine:
     reboot: whether a reset boots again instead of ending QEMU; cpu: another than the
     level's; board: options of the machine on top of the level's; nodes: of NUMA, which
     share the memory evenly; uefi: boot by the firmware; seed: for KASLR, in the device tree;
-    start: first address of the memory that the kernel is told of, with all below left out.
+    start: first address of the memory that the kernel is told of, with all below left out;
+    burst: bytes that the plugin takes for a relocation, if not the plugin's own number.
     """
 
     def __init__(self, name, level, kernel, initrd, logs, append="", memory=1024, smp=2,
                  images=(), drives=(), plugin=None, nomap=None, gdb=False, reboot=False,
-                 cpu=None, board="", nodes=1, uefi=False, seed=None, start=None):
+                 cpu=None, board="", nodes=1, uefi=False, seed=None, start=None,
+                 burst=None):
         self.name = name
         self.logs = pathlib.Path(logs)
         self.log = self.logs / f"{name}.console.log"
@@ -135,7 +137,7 @@ class Machine:
                                      f"bus=virtio-mmio-bus.{slot}"]
         if self.plugin:
             self.argv += ["-plugin", f"{plugin},out={self.report},lo={start or RAM:#x},"
-                                     f"hi={end:#x}"]
+                                     f"hi={end:#x}" + (f",min={burst}" if burst else "")]
 
     def __enter__(self):
         self.logs.mkdir(parents=True, exist_ok=True)

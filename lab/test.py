@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from lab import build, guest, host, matrix, scenario
-from lab.util import BUILD, LAB, TOP, LabError, main, output, say
+from lab.util import BUILD, LAB, TOP, LabError, main, output, remove, say
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
@@ -48,6 +48,7 @@ def command(words):
         build.kernel(flavour, config)
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)
+    remove(matrix.RESULTS)      # of an earlier run
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
