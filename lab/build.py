@@ -2,6 +2,7 @@
 """Kernels and the QEMU plugin, built out of tree below build/."""
 
 import os
+import shutil
 import subprocess
 import time
 
@@ -11,18 +12,31 @@ from lab.util import (BUILD, LAB, LOGS, MUTANT, MUTANTS, LabError, locked, main,
 
 # Files that a kernel of lab/config/small.config compiles, for the progress line.
 SMALL_STEPS = 1010
+# Fragments that change so little that most objects of the kernel without them do.
+LIGHT = ("nokexec", "nohibernate")
+CLANG = "clang"                 # part of a configuration's name: built by clang and lld
 
 
-def make_env():
+def make_env(config):
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
+    ccache = "" if CLANG in config else "ccache "       # clang's target is made of it
     # The M= of the lab's own make would be the kernel's, which is something else.
     mine = {key: value for key, value in os.environ.items()
             if key not in ("M", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")}
-    return {**mine, "ARCH": "arm64", "CROSS_COMPILE": f"ccache {cross}" if cross else "",
+    return {**mine, "ARCH": "arm64", "CROSS_COMPILE": f"{ccache}{cross}" if cross else "",
             # Relative paths: the same source and folders elsewhere are found again.
             "CCACHE_DIR": str(BUILD / "ccache"), "CCACHE_BASEDIR": str(BUILD),
-            "CCACHE_NOHASHDIR": "1", "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"} | ({} if cross else {"CC": "ccache gcc"})
+            "CCACHE_NOHASHDIR": "1", "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab",
+            "LC_ALL": "C"}
+
+
+def make(src, out, config, *targets):
+    """The command that has make do something in `out`."""
+    argv = ["make", "-C", str(src), f"O={out}", *targets]
+    if CLANG in config:
+        return [*argv, "LLVM=1", "CC=ccache clang"]
+    return argv if host.cross_compile() else [*argv, "CC=ccache gcc"]
 
 
 def source(which):
@@ -42,9 +56,10 @@ def source_state(src):
 
 def fragment(config):
     """The lines of lab/config/small.config, and of the fragments that `config` names on top
-    of it, "A+B": each line takes the place of an earlier one about the same symbol."""
+    of it, "A+B": each line takes the place of an earlier one about the same symbol. "clang"
+    is none of them."""
     lines = {}
-    for name in dict.fromkeys(["small", *config.split("+")]):
+    for name in dict.fromkeys(["small", *config.replace(f"+{CLANG}", "").split("+")]):
         path = LAB / "config" / f"{name}.config"
         if not path.is_file():
             raise LabError(f"there is no {path}")
@@ -64,8 +79,8 @@ def configure(src, out, config):
     out.mkdir(parents=True, exist_ok=True)
     asked.write_text(text)
     try:
-        run(["make", "-C", src, f"O={out}", f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"],
-            "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env())
+        run(make(src, out, config, f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"),
+            "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env(config))
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
             name, _, value = line.partition("=")
@@ -79,17 +94,17 @@ def configure(src, out, config):
         raise
 
 
-def compile_kernel(src, out):
+def compile_kernel(src, out, config):
     """make Image, with a line of progress every few seconds."""
     LOGS.mkdir(parents=True, exist_ok=True)
     path = LOGS / f"kernel-{out.name}.log"
     started = said = time.monotonic()
     done = 0
     with open(path, "w", encoding="utf-8") as log:
-        with subprocess.Popen(["make", "-C", str(src), f"O={out}", f"-j{os.cpu_count()}", "Image"],
-                              env=make_env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True) as make:
-            for line in make.stdout:
+        with subprocess.Popen(make(src, out, config, f"-j{os.cpu_count()}", "Image"),
+                              env=make_env(config), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as made:
+            for line in made.stdout:
                 log.write(line)
                 done += 1
                 if time.monotonic() - said > 10:
@@ -104,7 +119,7 @@ def compile_kernel(src, out):
             (out / name).with_suffix(".o").unlink(missing_ok=True)
         raise LabError("the compiler warns of the series (log: {}):\n  {}".format(
             path, "\n  ".join(warned[:6])))
-    if make.returncode:
+    if made.returncode:
         wrong = [text for text in lines if "rror" in text or "No space left" in text] or lines
         raise LabError("building the kernel failed (log: {}):\n  {}".format(
             path, "\n  ".join(wrong[:6])))
@@ -127,9 +142,13 @@ def kernel(which, config="small"):
             return out
         need_space(BUILD, 1000)
         stamp.unlink(missing_ok=True)
+        heavy, _, last = config.rpartition("+")
+        if last in LIGHT and not out.is_dir():
+            shutil.copytree(kernel(which, heavy), out, symlinks=True)
+            stamp.unlink()
         say(f"building the {out.name} kernel")
         configure(src, out, config)
-        seconds = compile_kernel(src, out)
+        seconds = compile_kernel(src, out, config)
         stamp.write_text(state)
         say(f"built the {out.name} kernel in {seconds:.0f} s")
     return out

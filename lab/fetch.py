@@ -340,6 +340,53 @@ def mainline_source():
     return tree
 
 
+def from_package(name, suite, wanted, what, meta=False):
+    """A folder in build/debian with the files of a Debian package that match `wanted`, by
+    the wildcards of tar. meta: the package is the one that `name` depends on first."""
+    folder = BUILD / "debian" / f"{suite}-{name}"
+    if folder.is_dir():
+        return folder
+    with locked("debian"):
+        if folder.is_dir():
+            return folder
+        need_space(BUILD, 500)
+        say(f"fetching {what} from {suite}")
+        with (private_apt(f"debian-{name}", [("deb", mirror(suite), suite)], "arm64")
+              as (here, apt), made_whole(folder) as scratch):
+            if meta:
+                text = output(["apt-cache", "-c", here / "apt.conf", "show", name])
+                name = re.search(r"^Depends: ([\w.+-]+)", text, re.MULTILINE).group(1)
+            apt("download", name)
+            [deb] = here.glob(f"{name}_*.deb")
+            scratch.mkdir()
+            run(["sh", "-c", 'dpkg-deb --fsys-tarfile "$0" | tar -x -C "$1" --no-same-owner '
+                 '--wildcards "$2" --transform=s,.*/,,', deb, scratch, wanted],
+                f"unpacking {deb.name}", log=f"apt-debian-{name}.log")
+    return folder
+
+
+def mirror(suite):
+    """The machine's mirror of a suite."""
+    label = "Debian-Security" if suite.endswith("-security") else "Debian"
+    if label not in mirrors():
+        raise LabError(f"this machine has no mirror of {suite}")
+    return mirrors()[label][0]
+
+
+def debian_kernel(suite):
+    """Debian's own arm64 kernel of a suite, as it is installed."""
+    [path] = from_package("linux-image-arm64", suite, "./boot/vmlinuz-*", "Debian's arm64 kernel",
+                          meta=True).iterdir()
+    return path
+
+
+def installer():
+    """Kernel and initrd of Debian's installer, by the network."""
+    folder = from_package("debian-installer-12-netboot-arm64", SUITE,
+                          "*/arm64/text/debian-installer/arm64/[li]*", "Debian's installer")
+    return folder / "linux", folder / "initrd.gz"
+
+
 def qemu_version():
     """The version of the QEMU that the lab runs: (upstream, Debian's or None)."""
     text = output(["qemu-system-aarch64", "--version"])

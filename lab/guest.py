@@ -20,7 +20,7 @@ from lab.util import BUILD, LAB, LabError, locked, made_whole, main, need_space,
 
 GUEST = BUILD / "guest"
 INIT = LAB / "guest/init"
-KLOAD = LAB / "guest/kload.c"
+OWN = ("kload", "kvm")          # programs in C in lab/guest
 TINY = LAB / "guest/tiny.S"
 FOLDERS = ("bin", "dev", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr",
            "usr/bin", "usr/sbin")
@@ -118,13 +118,13 @@ def programs(root):
     return files
 
 
-def kload():
-    """The lab's own program in the guest, see lab/guest/kload.c; static."""
-    path = GUEST / "kload"
-    with kept(path, KLOAD.read_bytes()) as scratch:
+def own_program(name):
+    """One of the lab's own programs in the guest, see lab/guest/; static."""
+    path, source = GUEST / name, LAB / f"guest/{name}.c"
+    with kept(path, source.read_bytes()) as scratch:
         if scratch:
             run([f"{host.cross_compile()}gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
-                 "-o", scratch, KLOAD], "building kload", log="guest.log")
+                 "-s", "-o", scratch, source], f"building {name}", log="guest.log")
     return path
 
 
@@ -146,7 +146,7 @@ def initramfs():
     """build/guest/initramfs.cpio."""
     root = fetch.guest_root()
     path = GUEST / "initramfs.cpio"
-    own = kload().read_bytes()
+    own = {f"sbin/{name}": own_program(name).read_bytes() for name in OWN}
     with kept(path, own, INIT.read_bytes(), pathlib.Path(__file__).read_bytes(),
               (GUEST / "packages.txt").read_bytes()) as scratch:
         if scratch:
@@ -158,7 +158,8 @@ def initramfs():
                 # The kernel opens it for init before anything can be mounted.
                 archive.header("dev/console", 0o020600, device=(5, 1))
                 archive.file("init", INIT.read_bytes(), 0o755)
-                archive.file("sbin/kload", own, 0o755)
+                for name, data in own.items():
+                    archive.file(name, data, 0o755)
                 for name, source in sorted(programs(root).items()):
                     archive.file(name, source.read_bytes(), 0o755)
                 archive.end()
@@ -204,6 +205,23 @@ def scripted_initramfs(path, script, files):
         yield path
     finally:
         path.unlink()
+
+
+def carrier(name, base, files):
+    """build/guest/<name>.cpio: the initramfs `base` with {name in the guest: source}, for a
+    kernel that has no driver for the disk."""
+    path = GUEST / f"{name}.cpio"
+    with kept(path, sorted((name, str(source), source.stat().st_mtime_ns)
+                           for name, source in (files | {"": base}).items())) as scratch:
+        if scratch:
+            need_space(GUEST, 256)
+            with open(scratch, "wb") as out:
+                out.write(base.read_bytes())
+                archive = Newc(out)
+                for name, source in files.items():
+                    archive.file(name, source.read_bytes())
+                archive.end()
+    return path
 
 
 def disk(path, files, room=8):

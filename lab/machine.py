@@ -12,6 +12,7 @@ import pathlib
 import platform
 import re
 import shlex
+import struct
 import tempfile
 import time
 
@@ -24,6 +25,9 @@ QEMU = "qemu-system-aarch64"
 # timeout is this one or a multiple, so that a slow machine has one number to raise.
 PATIENCE = int(os.environ.get("LAB_PATIENCE", "60"))
 RAM = 0x40000000                # where the virt machine's memory begins
+# From where memory begins for a kernel that QEMU's own loader cannot place.
+PLACES = {"dtb": 0x7e00000, "initrd": 0x8000000}
+UEFI = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 SLOTS = 32                      # virtio-mmio transports of the virt machine
 PROMPT = "lab# "
 KERNEL_LINE = re.compile(r"\[ *\d+\.\d{6}\] [^\n]*\n")
@@ -54,6 +58,22 @@ TROUBLE = re.compile(
     r"Synchronous External Abort|SError Interrupt)[^\n]*\n")
 
 
+def cells(*values):
+    """The 32-bit halves of 64-bit values, as fdtput takes them with -t x."""
+    return [f"{word:#x}" for value in values for word in divmod(value, 1 << 32)]
+
+
+def memory_options(mebibytes, nodes):
+    """QEMU's options for memory; sparse: the host needs no more than the guest touches."""
+    options = ["-m", f"{mebibytes}M"]
+    for node in range(nodes):
+        options += ["-object",
+                    f"memory-backend-ram,id=ram{node},size={mebibytes // nodes}M,reserve=off"]
+        if nodes > 1:
+            options += ["-numa", f"node,nodeid={node},memdev=ram{node}"]
+    return options if nodes > 1 else [*options, "-machine", "memory-backend=ram0"]
+
+
 def kvm_works():
     """Whether this host can run the guest on its own CPU."""
     return platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
@@ -67,31 +87,46 @@ class Machine:
     log and for the output of the plugin (a path, or None to run without); nomap:
     (address, bytes) of memory that the device tree keeps out of the linear map; gdb:
     whether gdb can attach to self.gdb, and if it is "wait", has to before anything runs;
-    reboot: whether a reset boots again instead of ending QEMU; spans: what the plugin counts
-    instructions of, see there. Nothing is left to chance then: QEMU's clock counts
-    instructions too, and a guest that gets no input does the same each time.
+    reboot: whether a reset boots again instead of ending QEMU; cpu: another than the
+    level's; board: options of the machine on top of the level's; nodes: of NUMA, which
+    share the memory evenly; uefi: boot by the firmware; seed: for KASLR, in the device tree;
+    start: first address of the memory that the kernel is told of, with all below left out;
+    burst: bytes that the plugin takes for a relocation, if not the plugin's own number;
+    spans: what the plugin counts instructions of, see there. Nothing is left to chance then:
+    QEMU's clock counts instructions too, and a guest that gets no input does the same each
+    time.
     """
 
     def __init__(self, name, level, kernel, initrd, logs, append="", memory=1024, smp=2,
-                 images=(), drives=(), plugin=None, nomap=None, gdb=False, reboot=False, spans=()):
+                 images=(), drives=(), plugin=None, nomap=None, gdb=False, reboot=False,
+                 cpu=None, board="", nodes=1, uefi=False, seed=None, start=None,
+                 burst=None, spans=()):
+        self.name = name
         self.logs = pathlib.Path(logs)
         self.log = self.logs / f"{name}.console.log"
         self.report = self.logs / f"{name}.relocation.json"
         self.dtb = self.logs / f"{name}.dtb"
-        self.nomap = nomap
+        self.nomap, self.seed, self.start = nomap, seed, start
+        self.memory, self.kernel, self.initrd = memory, kernel, initrd
         # A short path, for a socket's cannot be long.
         self.gdb = pathlib.Path(tempfile.gettempdir(), f"lab-{os.getpid()}-{id(self)}.gdb")
         self.plugin = plugin if level != "kvm" else None
         self.child = None
         self.count = 0
-        options, cpu = LEVELS[level]
-        self.argv = ["-machine", f"virt,{options}", "-cpu", cpu, "-m", f"{memory}M",
-                     # reserve=off: the host needs no more than the guest touches.
-                     "-object", f"memory-backend-ram,id=ram,size={memory}M,reserve=off",
-                     "-machine", "memory-backend=ram",
+        options, usual = LEVELS[level]
+        options += f",{board}" if board else ""
+        end = (start or RAM) + (memory << 20)
+        self.argv = ["-machine", f"virt,{options}", "-cpu", cpu or usual,
+                     *memory_options((end - RAM) >> 20, nodes),
                      "-smp", str(smp), "-nodefaults", "-display", "none",
                      "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-                     "-kernel", kernel, "-initrd", initrd, "-append", f"{CMDLINE} {append}"]
+                     "-append", f"{CMDLINE} {append}"]
+        if start:
+            self.argv += ["-kernel", self.logs / f"{name}.boot"]
+        else:
+            self.argv += ["-kernel", kernel, "-initrd", initrd]
+        if uefi:
+            self.argv += ["-bios", UEFI]
         if not reboot:
             self.argv += ["-no-reboot"]
         if gdb:
@@ -106,8 +141,8 @@ class Machine:
                           "-device", f"virtio-blk-device,drive=drive{slot},"
                                      f"bus=virtio-mmio-bus.{slot}"]
         if self.plugin:
-            self.argv += ["-plugin", f"{plugin},out={self.report},lo={RAM:#x},"
-                                     f"hi={RAM + (memory << 20):#x}"
+            self.argv += ["-plugin", f"{plugin},out={self.report},lo={start or RAM:#x},"
+                                     f"hi={end:#x}" + (f",min={burst}" if burst else "")
                           + "".join(f",span={span}" for span in spans)]
         if spans:
             self.argv += ["-icount", "shift=0,sleep=off", "-seed", "1",
@@ -116,8 +151,8 @@ class Machine:
     def __enter__(self):
         self.logs.mkdir(parents=True, exist_ok=True)
         self.report.unlink(missing_ok=True)
-        if self.nomap:
-            self.write_dtb(*self.nomap)
+        if self.nomap or self.seed or self.start:
+            self.write_dtb()
         try:
             self.child = pexpect.spawn(QEMU, [str(arg) for arg in self.argv], echo=False,
                                        encoding="utf-8", codec_errors="replace", maxread=1 << 16)
@@ -128,19 +163,48 @@ class Machine:
         self.child.logfile_read = open(self.log, "w", encoding="utf-8", newline="")
         return self
 
-    def write_dtb(self, address, size):
-        """Take QEMU's device tree and reserve memory in it that must not be mapped."""
+    def write_dtb(self):
+        """Take QEMU's device tree and change it: memory that must not be mapped, the seed
+        of KASLR, and where memory begins."""
+        boot = self.logs / f"{self.name}.boot"
+        if self.start:
+            boot.write_bytes(bytes(4))      # QEMU wants a kernel to be there
         run([QEMU, *self.argv, "-machine", f"dumpdtb={self.dtb}"], "asking QEMU for a device tree",
             log="qemu.log")
-        self.argv += ["-dtb", self.dtb]
-        node = f"/reserved-memory/lab@{address:x}"
-        cells = [f"{word:#x}" for value in (address, size) for word in divmod(value, 1 << 32)]
-        for words in (["-p", "-c", self.dtb, node],
-                      [self.dtb, "/reserved-memory", "#address-cells", "2"],
-                      [self.dtb, "/reserved-memory", "#size-cells", "2"],
-                      [self.dtb, "/reserved-memory", "ranges"],
-                      ["-t", "x", self.dtb, node, "reg", *cells], [self.dtb, node, "no-map"]):
-            run(["fdtput", *words], "changing the device tree", log="qemu.log")
+        if self.nomap:
+            node = f"/reserved-memory/lab@{self.nomap[0]:x}"
+            self.put(node, options=["-p", "-c"])
+            self.put("/reserved-memory", "#address-cells", "2")
+            self.put("/reserved-memory", "#size-cells", "2")
+            self.put("/reserved-memory", "ranges")
+            self.put(node, "reg", *cells(*self.nomap))
+            self.put(node, "no-map")
+        if self.seed:
+            self.put("/chosen", "kaslr-seed", *cells(self.seed))
+        if self.start:
+            self.place(boot)
+        else:
+            self.argv += ["-dtb", self.dtb]
+
+    def put(self, *words, options=("-t", "x")):
+        """Have fdtput change the device tree: words are a node, a property and its cells."""
+        run(["fdtput", *options, self.dtb, *words], "changing the device tree", log="qemu.log")
+
+    def place(self, boot):
+        """Put kernel, initramfs and device tree to where memory begins, for QEMU's own
+        loader cannot, with a program below it that enters the kernel."""
+        entry, tree = self.start, self.start + PLACES["dtb"]
+        initrd = self.start + PLACES["initrd"]
+        end = initrd + self.initrd.stat().st_size
+        self.put(f"/memory@{RAM:x}", "reg", *cells(self.start, self.memory << 20))
+        self.put("/chosen", "linux,initrd-start", *cells(initrd))
+        self.put("/chosen", "linux,initrd-end", *cells(end))
+        # ldr x0, tree; ldr x4, entry; mov x1 to x3, xzr; br x4
+        words = [0x58000100, 0x58000124, 0xaa1f03e1, 0xaa1f03e2, 0xaa1f03e3, 0xd61f0080,
+                 0xd503201f, 0xd503201f]
+        boot.write_bytes(struct.pack("<8I2Q", *words, tree, entry))
+        for path, address in ((self.kernel, entry), (self.dtb, tree), (self.initrd, initrd)):
+            self.argv += ["-device", f"loader,file={path},addr={address:#x},force-raw=on"]
 
     def __exit__(self, exception, *_):
         self.child.close(force=True)

@@ -66,22 +66,25 @@ class Bench:
     payload: int = PAYLOAD      # MiB
     config: str = "small"       # of the kernel, see build.fragment()
     built: pathlib.Path | None = None   # the folder of a kernel that build.kernel() does not know
+    append: str = ""            # to the command line of each machine
+    options: dict = dataclasses.field(default_factory=dict)     # of each machine, see Machine
+    files: dict = dataclasses.field(default_factory=dict)       # more to have in /mnt
 
     def __post_init__(self):
         built = self.built or build.kernel(self.flavour, self.config)
         self.kernel = built / "arch/arm64/boot/Image"
         self.initrd = guest.initramfs()
-        files = {"Image": self.kernel, "initramfs.cpio": self.initrd,
-                 "payload.cpio": guest.payload_initramfs(self.payload)}
-        self.image = guest.disk(
-            guest.GUEST / f"disk-{build.tag(self.flavour)}-{self.config}-{self.payload}.img",
-            files)
+        name = "-".join(["disk", build.tag(self.flavour), self.config, str(self.payload),
+                         *self.files])
+        self.image = guest.disk(guest.GUEST / f"{name}.img", self.files | {
+            "Image": self.kernel, "initramfs.cpio": self.initrd,
+            "payload.cpio": guest.payload_initramfs(self.payload)})
 
-    def machine(self, part="", append="", memory=MEMORY, **options):
+    def machine(self, part="", append="", **options):
         """A machine, not yet started; options are Machine's."""
-        return Machine(f"{self.name}{part}", self.level, self.kernel, self.initrd,
-                       self.logs, append=f"{DEBUG} {append}", memory=memory,
-                       images=[self.image], plugin=build.plugin(), **options)
+        return Machine(f"{self.name}{part}", self.level, self.kernel, self.initrd, self.logs,
+                       append=f"{DEBUG} {self.append} {append}", images=[self.image],
+                       plugin=build.plugin(), **{"memory": MEMORY, **self.options, **options})
 
     @contextlib.contextmanager
     def swap(self):
@@ -120,23 +123,24 @@ def mount(machine):
     machine.sh(f"grep -q ' /mnt ' /proc/mounts || mount -t ext2 -o ro {IMAGES} /mnt")
 
 
-def load(machine, options, initrd="payload.cpio"):
+def load(machine, options, initrd="payload.cpio", image="Image"):
     """Load a kernel with kexec-tools; return how many pages its tables took."""
     mount(machine)
-    machine.sh(f"kexec {options} /mnt/Image --initrd=/mnt/{initrd} --reuse-cmdline")
+    machine.sh(f"kexec {options} /mnt/{image} --initrd=/mnt/{initrd} --reuse-cmdline")
     lines = TABLES.findall(machine.sh("dmesg"))
     return int(lines[-1]) if lines else None
 
 
-def kexec(machine, how="-s", checks=True):
+def kexec(machine, how="-s", checks=True, **what):
     """Load the kernel again with the payload, and hand over to it.
 
     how: -s for kexec_file_load, -c for kexec_load. checks: let the purgatory, which
     only -c has, hash all segments before it enters the kernel. That is user space's
     code, it takes 25 s for the payload under emulation, and the payload's own sum is
-    checked in any case.
+    checked in any case. what: load()'s.
     """
-    tables = load(machine, f"{how} -l" if checks or how != "-c" else f"{how} -l --no-checks")
+    tables = load(machine, f"{how} -l" if checks or how != "-c" else f"{how} -l --no-checks",
+                  **what)
     return dataclasses.replace(hand_over(machine), tables=tables)
 
 
@@ -156,11 +160,11 @@ def hand_over(machine):
     return Figures(took, bursts=bursts[seen:] if bursts is not None else None)
 
 
-def remember(machine):
+def remember(machine, mib=BUFFER):
     """Give the machine what must survive: random memory and a process that counts."""
-    machine.sh(f"dd if=/dev/urandom of=/tmp/buffer bs=1M count={BUFFER} iflag=fullblock && "
+    machine.sh(f"dd if=/dev/urandom of=/tmp/buffer bs=1M count={mib} iflag=fullblock && "
                "md5sum /tmp/buffer >/tmp/md5")
-    if machine.number("stat -c %s /tmp/buffer") != BUFFER << 20:
+    if machine.number("stat -c %s /tmp/buffer") != mib << 20:
         machine.fail("the random buffer came out short")
     machine.sh("(n=0; while :; do n=$((n+1)); echo $n >/tmp/next; mv /tmp/next /tmp/count; "
                "sleep 0.1; done) & echo $! >/tmp/pid")
@@ -195,13 +199,13 @@ def resume(machine):
     return Figures(took, int(lines[-1]) if lines else None, machine.relocations())
 
 
-def kdump(machine, how="-s"):
+def kdump(machine, how="-s", image="Image"):
     """Load a crash kernel, crash, and read the dump both ways.
 
     The machine has to have been started with CRASH.
     """
     marker = f"marker {time.monotonic_ns()}"
-    load(machine, f"{how} -p", "initramfs.cpio")
+    load(machine, f"{how} -p", "initramfs.cpio", image)
     # Without a clock the guest lives in 1970, and makedumpfile takes a crash in the
     # very first second for a dump without a time.
     machine.sh(f"date -s @{int(time.time())}; echo {marker} >/dev/kmsg; dmesg -n 8")

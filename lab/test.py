@@ -11,10 +11,13 @@ import re
 import subprocess
 import sys
 
-from lab import build, guest, host, scenario
-from lab.util import BUILD, LAB, TOP, LabError, main, output, say
+from lab import build, guest, host, matrix, scenario
+from lab.util import BUILD, LAB, TOP, LabError, main, output, remove, say
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
+
+# Configurations of the series that files of tests are about.
+CONFIGS = {"test_selftest": "debug"}
 
 
 @functools.cache
@@ -35,16 +38,27 @@ def chosen(words):
     return found
 
 
+def kernels(tests):
+    """The kernels that tests need, as build.kernel() takes them."""
+    found = {("series", "small"): None}
+    if any("test_matrix" not in name for name in tests):
+        found[("base", "small")] = None
+    found |= {("series", config): None for part, config in CONFIGS.items()
+              if any(part in name for name in tests)}
+    found |= {cell.kernel: None for cell in matrix.cells()
+              if any(name.endswith(f"[{cell}]") for name in tests) and "skip" not in cell.entry}
+    return list(found)
+
+
 def command(words):
     """make test"""
     host.ensure()
-    tests = chosen(words) if words else [str(LAB / "tests")]
-    for which in ("series", "base"):
-        build.kernel(which)
-    if not words or any("test_selftest" in name for name in tests):
-        build.kernel("series", "debug")
+    tests = chosen(words)
+    for flavour, config in kernels(tests):
+        build.kernel(flavour, config)
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)
+    remove(matrix.RESULTS)      # of an earlier run
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from lab import matrix
 from lab.machine import kvm_works
 from lab.scenario import PAYLOAD, Bench
 from lab.util import TEST_LOGS
@@ -51,11 +52,12 @@ def pytest_configure(config):
 
 
 def pytest_unconfigure(config):
-    """Say the sum as the very last line; pytest's own goes before it."""
+    """Show the matrix, and say the sum as the very last line; pytest's own goes before."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput"):
         return
+    matrix.report()
     count = {key: len(reports) for key, reports in reporter.stats.items()}
     failed = count.get("failed", 0) + count.get("error", 0)
-    print(f"{count.get('passed', 0)} passed, {failed} failed, {count.get('skipped', 0)} skipped",
-          flush=True)
+    print(f"{count.get('passed', 0)} passed, {failed} failed, "
+          f"{count.get('skipped', 0) + count.get('xfailed', 0)} skipped", flush=True)
