@@ -79,7 +79,7 @@ def cost_chart(bench, folder):
 
 def load_chart(bench, folder):
     """The load system call by phase, at each size of memory."""
-    figure, axes = pyplot.subplots(1, len(MEMORY), figsize=(10.5, 3.4))
+    figure, axes = pyplot.subplots(1, len(MEMORY), figsize=(11, 3.4))
     for one, gib in zip(axes, MEMORY):
         bottom = [0] * len(KERNELS)
         for phase in bench["load"]["series"][f"{gib}G"]["phases"]:
@@ -89,7 +89,7 @@ def load_chart(bench, folder):
             bottom = [low + value for low, value in zip(bottom, values)]
         one.set_title(f"{gib} GiB")
     axes[0].set_ylabel("million instructions")
-    axes[0].legend(frameon=False, fontsize=7)
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     save(figure, folder, "load")
 
 
@@ -142,8 +142,9 @@ def key_table(bench):
              row("`machine_kexec` to the next kernel: instructions", "jump", "64M",
                  "from_machine_kexec_insns"),
              row("`Bye!` to the next kernel: instructions", "jump", "64M", "insns"),
-             row("resume: pages for all tables, 64 GiB", "resume", "64G", "pages"),
-             row("resume: instructions to build and check them, 64 GiB", "resume", "64G", "insns")]
+             row("resume: pages for tables and code, 64 GiB", "resume", "64G", "pages"),
+             row("resume: instructions before it restores, 64 GiB", "resume", "64G",
+                 "insns")]
     rows += [[f"1 TiB, 1 GiB payload, predicted: {name}", *(
         number(bench["growth"][which][name]["predicted"] if bench["growth"][which][name] else None)
         for which in KERNELS)] for name in ("copy pages", "load instructions",
