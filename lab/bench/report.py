@@ -201,10 +201,10 @@ def model_text(bench):
     factor = bench["model"]["off_by_factor"]
     return f"""A model, not a measurement: emulation has no caches and no memory latency. Its
 terms, the same for every machine: a trip to memory takes {LATENCY * 1e9:.0f} ns, a round
-figure for servers of that time, measured on neither machine. With the MMU off nothing is cached: a trip for
-each data access and for each {FETCH} instructions, one after the other, of the base's counts. With it
-on: 64 cache lines read and 64 written for a page, {OVERLAP} misses at a time, and {RATE / 1e9:.0f}
-instructions per ns, of v6.1's counts, whose code the figures are for.
+figure for servers of that time, measured on neither machine. With the MMU off nothing is
+cached: a trip for each data access and for each {FETCH} instructions, one after the other, of the
+base's counts. With it on: 64 cache lines read and 64 written for a page, {OVERLAP} misses at a
+time, and {RATE / 1e9:.0f} instructions per ns, of v6.1's counts, whose code the figures are for.
 
 {table(["seconds to relocate", "published", "model"], rows)}
 
@@ -292,8 +292,8 @@ The same by payload.
 ## Growth
 
 Least squares through {len(bench["points"]["series"])} points of memory and payload for each kernel,
-and what it predicts. The largest error is at any of these points, in parts of the count there. What is not
-linear is left out: an image whose pages happen to be where images go takes the core of kexec, on
+and what it predicts. The largest error is at any of these points, in parts of the count there.
+What is not linear is left out: an image whose pages happen to be where images go takes the core of kexec, on
 every kernel, time that is quadratic in its size to load.
 
 {growth_table(bench)}
