@@ -293,8 +293,8 @@ The same by payload.
 
 Least squares through {len(bench["points"]["series"])} points of memory and payload for each kernel,
 and what it predicts. The largest error is at any of these points, in parts of the count there.
-What is not linear is left out: an image whose pages happen to be where images go takes the core of kexec, on
-every kernel, time that is quadratic in its size to load.
+What is not linear is left out: an image whose pages happen to be where images go takes the core of
+kexec, on every kernel, time that is quadratic in its size to load.
 
 {growth_table(bench)}
 
