@@ -207,11 +207,21 @@ class Machine:
             self.argv += ["-device", f"loader,file={path},addr={address:#x},force-raw=on"]
 
     def __exit__(self, exception, *_):
-        self.child.close(force=True)
+        self.end()
         self.gdb.unlink(missing_ok=True)
         self.child.logfile_read.close()
         if not exception:
             self.check_console()
+
+    def end(self):
+        """Have QEMU end. pexpect kills it and looks 0.1 s later: too soon on a busy host."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.child.closed:
+            try:
+                self.child.close(force=True)
+            except pexpect.ExceptionPexpect:
+                if time.monotonic() > deadline:
+                    raise
 
     def fail(self, why):
         """Raise, once the log has the rest of what the guest is saying."""

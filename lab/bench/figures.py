@@ -53,8 +53,12 @@ def pick(figures, path):
 
 
 def size(mib):
-    """16M, 64G"""
-    return f"{mib}M" if mib < GIB else f"{mib // GIB}G"
+    """16M, 64G, 1T"""
+    for unit in "MG":
+        if mib < 1024:
+            return f"{mib}{unit}"
+        mib //= 1024
+    return f"{mib}T"
 
 
 def least_squares(rows, values):
@@ -78,8 +82,9 @@ def growth(points):
         (fixed, per_gib, per_mib), error = least_squares(rows, values)
         payload, memory = LARGE
         predicted = fixed + per_gib * memory / GIB + per_mib * payload
-        result[name] = {"fixed": round(fixed), "per_gib": round(per_gib, 1),
-                        "per_mib": round(per_mib, 1), "largest_error": round(error, 4),
+        # + 0.0: not minus nothing
+        result[name] = {"fixed": round(fixed), "per_gib": round(per_gib, 1) + 0.0,
+                        "per_mib": round(per_mib, 1) + 0.0, "largest_error": round(error, 4),
                         "predicted": round(predicted)}
     return result
 

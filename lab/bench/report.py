@@ -79,7 +79,7 @@ def cost_chart(bench, folder):
 
 def load_chart(bench, folder):
     """The load system call by phase, at each size of memory."""
-    figure, axes = pyplot.subplots(1, len(MEMORY), figsize=(10.5, 3.4))
+    figure, axes = pyplot.subplots(1, len(MEMORY), figsize=(11, 3.4))
     for one, gib in zip(axes, MEMORY):
         bottom = [0] * len(KERNELS)
         for phase in bench["load"]["series"][f"{gib}G"]["phases"]:
@@ -89,7 +89,7 @@ def load_chart(bench, folder):
             bottom = [low + value for low, value in zip(bottom, values)]
         one.set_title(f"{gib} GiB")
     axes[0].set_ylabel("million instructions")
-    axes[0].legend(frameon=False, fontsize=7)
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     save(figure, folder, "load")
 
 
@@ -142,8 +142,9 @@ def key_table(bench):
              row("`machine_kexec` to the next kernel: instructions", "jump", "64M",
                  "from_machine_kexec_insns"),
              row("`Bye!` to the next kernel: instructions", "jump", "64M", "insns"),
-             row("resume: pages for all tables, 64 GiB", "resume", "64G", "pages"),
-             row("resume: instructions to build and check them, 64 GiB", "resume", "64G", "insns")]
+             row("resume: pages for tables and code, 64 GiB", "resume", "64G", "pages"),
+             row("resume: instructions before it restores, 64 GiB", "resume", "64G",
+                 "insns")]
     rows += [[f"1 TiB, 1 GiB payload, predicted: {name}", *(
         number(bench["growth"][which][name]["predicted"] if bench["growth"][which][name] else None)
         for which in KERNELS)] for name in ("copy pages", "load instructions",
@@ -196,23 +197,35 @@ def model_text(bench):
     rows = [[f"{case['machine']}, {case['mib']} MB, MMU {half}", case[half]["published"],
              case[half]["model"]] for case in bench["model"]["check"] for half in ("off", "on")]
     large = bench["model"]["large_relocation_seconds"]
-    return f"""A model, not a measurement: emulation has no caches and no memory latency. Its terms, the
-same for every machine: a trip to memory takes {LATENCY * 1e9:.0f} ns (a round figure for servers of that
-time, not either machine's). With the MMU off, data and instructions are not cached: a trip for each
-data access and for each {FETCH} instructions, one after the other, of the base's counts. With it on:
-64 cache lines read and 64 written for a page, {OVERLAP} misses at a time, and {RATE / 1e9:.0f} instructions per ns,
-of v6.1's counts, whose code the figures are for.
+    seconds = ", ".join(f"{which} {large[which]} s" for which in KERNELS)
+    factor = bench["model"]["off_by_factor"]
+    return f"""A model, not a measurement: emulation has no caches and no memory latency. Its
+terms, the same for every machine: a trip to memory takes {LATENCY * 1e9:.0f} ns, a round
+figure for servers of that time, measured on neither machine. With the MMU off nothing is
+cached: a trip for each data access and for each {FETCH} instructions, one after the other, of the
+base's counts. With it on: 64 cache lines read and 64 written for a page, {OVERLAP} misses at a
+time, and {RATE / 1e9:.0f} instructions per ns, of v6.1's counts, whose code the figures are for.
 
 {table(["seconds to relocate", "published", "model"], rows)}
 
-The model is off by a factor of up to {bench["model"]["off_by_factor"]}, either way: it tells orders of magnitude, and
-that memory, not instructions, limits relocation once the caches are on. So fewer instructions per page
-save little time there. For a payload of {size(LARGE[0])}iB: {', '.join(f'{which} {large[which]} s' for which in KERNELS)}."""
+The model is off by a factor of up to {factor}, either way: it tells orders of magnitude. In it
+memory takes most of the time once the caches are on, and fewer instructions per page save little.
+For a payload of {size(LARGE[0])}iB it has {seconds}."""
+
+
+def sections(bench, what):
+    """Tables of phases, one after the other."""
+    return "\n\n".join(phase_tables(bench, what))
 
 
 def page(bench):
     """bench.md."""
     goal_rows = "\n".join(f"    {line}" for line in goal_lines(bench))
+    relocation = figure_table(bench, "relocation", ("pages", "insns", "insns_per_page",
+                              "mmu_off_insns", "mmu_off_bytes", "mmu_on_bytes"))
+    copy = figure_table(bench, "copy", ("pages", "build_insns", "check_insns", "insns"))
+    jump = figure_table(bench, "jump", ("mmu_off_insns", "from_machine_kexec_insns",
+                                        "from_kernel_kexec_insns"))
     return f"""# What hand-overs cost
 
 {versions(bench)}.
@@ -221,13 +234,13 @@ def page(bench):
 
 ![summary](summary.svg)
 
-Everything is counted by a QEMU plugin, from outside and the same way for each kernel. Figures of kexec
-are exact: each load was done in two machines, which agreed to the instruction. Those of a resume depend
-on where the disk's interrupts fell before, and differ from run to run by 0.1 % or so. All kernels have
-the same small configuration.
+Everything is counted by a QEMU plugin, from outside and the same way for each kernel. Figures of
+kexec are exact: each load was done in two machines, which agreed to the instruction. Those of a
+resume depend on where the disk's interrupts fell before, and differ from run to run by 0.1 % or so.
+All kernels have the same small configuration.
 
-Emulation shows what is executed, what is accessed, and whether the MMU was on. It does not show time:
-it has no caches, no TLB misses and no memory latency.
+Emulation shows what is executed, what is accessed, and whether the MMU was on. It does not show
+time: it has no caches, no TLB misses and no memory latency.
 
 ## Goals
 
@@ -235,21 +248,21 @@ it has no caches, no TLB misses and no memory latency.
 
 ## Relocation
 
-{figure_table(bench, "relocation", ("pages", "insns", "insns_per_page", "mmu_off_insns", "mmu_off_bytes", "mmu_on_bytes"))}
+{relocation}
 
 16M and 64M at 1 GiB of memory, 256M at 4 GiB.
 
 ## The copy of the linear map
 
-Pages are calls of the page allocator while the copy is made; the base makes none in kexec. v6.1 checks
-nothing, its instructions are for building alone.
+Pages are calls of the page allocator while the copy is made; the base makes none in kexec. v6.1
+checks nothing, its instructions are for building alone.
 
-{figure_table(bench, "copy", ("pages", "build_insns", "check_insns", "insns"))}
+{copy}
 
 ## Resume
 
-From `swsusp_arch_resume` to the code that restores the image, with all tables, pages that are taken for
-them and for that code, and the check of every page to restore.
+From `swsusp_arch_resume` to the code that restores the image, with all tables, pages that are
+taken for them and for that code, and, with the series, the check of every page to restore.
 
 {figure_table(bench, "resume", ("pages", "insns"))}
 
@@ -260,23 +273,28 @@ them and for that code, and the check of every page to restore.
 Payload 64 MiB, by memory. The files are in memory already. What a kernel's core code does (reading,
 filling, freeing) is not the series', and differs between v5.10 and v6.1.
 
-{chr(10).join(text + chr(10) for text in phase_tables(bench, "load"))}
-{chr(10).join(text + chr(10) for text in phase_tables(bench, "load_by_payload"))}
+{sections(bench, "load")}
+
+The same by payload.
+
+{sections(bench, "load_by_payload")}
+
 ![load](load.svg)
 
 {figure_table(bench, "unload", ("insns",))}
 
 ## From `Bye!` to the next kernel's first instruction
 
-{chr(10).join(text + chr(10) for text in phase_tables(bench, "jump"))}
-{figure_table(bench, "jump", ("mmu_off_insns", "from_machine_kexec_insns", "from_kernel_kexec_insns"))}
+{sections(bench, "jump")}
+
+{jump}
 
 ## Growth
 
-Least squares through {len(bench["points"]["series"])} points of memory and payload for each kernel, and what it predicts.
-The largest error is at any of these points, in parts of the count there. What is not linear is left
-out: an image whose pages happen to be where images go takes the core of kexec, on every kernel, time
-that is quadratic in its size to load.
+Least squares through {len(bench["points"]["series"])} points of memory and payload for each kernel,
+and what it predicts. The largest error is at any of these points, in parts of the count there.
+What is not linear is left out: an image whose pages happen to be where images go takes the core of
+kexec, on every kernel, time that is quadratic in its size to load.
 
 {growth_table(bench)}
 
