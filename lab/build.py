@@ -54,6 +54,11 @@ def fragment(config):
     return list(lines.values())
 
 
+def label(out):
+    """A name for the lock and the log of a kernel's folder: kernel-series and so on."""
+    return "-".join(out.relative_to(BUILD).parts)
+
+
 def configure(src, out, config):
     """Write out/.config from allnoconfig and fragments, if it is not as that would be."""
     wanted = fragment(config)
@@ -65,7 +70,7 @@ def configure(src, out, config):
     asked.write_text(text)
     try:
         run(["make", "-C", src, f"O={out}", f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"],
-            "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env())
+            "configuring the kernel", log=f"{label(out)}.log", env=make_env())
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
             name, _, value = line.partition("=")
@@ -82,7 +87,7 @@ def configure(src, out, config):
 def compile_kernel(src, out):
     """make Image, with a line of progress every few seconds."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    path = LOGS / f"kernel-{out.name}.log"
+    path = LOGS / f"{label(out)}.log"
     started = said = time.monotonic()
     done = 0
     with open(path, "w", encoding="utf-8") as log:
@@ -120,7 +125,7 @@ def kernel(which, config="small"):
     # As deep as the other, so that ccache finds again what is the same.
     parent = MUTANTS if MUTANT and which == "series" else BUILD
     out = parent / "kernel" / (which if config == "small" else f"{which}-{config}")
-    with locked(f"kernel-{out.name}"):
+    with locked(label(out)):
         state = source_state(src) + "\n".join(fragment(config))
         stamp = out / "lab.built"
         if stamp.is_file() and stamp.read_text() == state:
