@@ -30,7 +30,7 @@ PATCHES = LAB / "mutants"
 LINUX = MUTANTS / "linux"
 NONE = "none"                   # the mutant that is none
 # Seconds: what waits for a machine that has gone dark need not wait as long as usual.
-PATIENCE = os.environ.get("LAB_PATIENCE", "30")
+PATIENCE = os.environ.get("LAB_PATIENCE", "20")
 
 
 @dataclasses.dataclass
