@@ -69,6 +69,11 @@ def fragment(config):
     return list(lines.values())
 
 
+def label(out):
+    """A name for the lock and the log of a kernel's folder: kernel-series and so on."""
+    return "-".join(out.relative_to(BUILD).parts)
+
+
 def configure(src, out, config):
     """Write out/.config from allnoconfig and fragments, if it is not as that would be."""
     wanted = fragment(config)
@@ -80,7 +85,7 @@ def configure(src, out, config):
     asked.write_text(text)
     try:
         run(make(src, out, config, f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"),
-            "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env(config))
+            "configuring the kernel", log=f"{label(out)}.log", env=make_env(config))
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
             name, _, value = line.partition("=")
@@ -97,13 +102,14 @@ def configure(src, out, config):
 def compile_kernel(src, out, config):
     """make Image, with a line of progress every few seconds."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    path = LOGS / f"kernel-{out.name}.log"
+    path = LOGS / f"{label(out)}.log"
     started = said = time.monotonic()
     done = 0
     with open(path, "w", encoding="utf-8") as log:
         with subprocess.Popen(make(src, out, config, f"-j{os.cpu_count()}", "Image"),
-                              env=make_env(config), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True) as made:
+                              env=make_env(config), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True) as made:
             for line in made.stdout:
                 log.write(line)
                 done += 1
@@ -135,7 +141,7 @@ def kernel(which, config="small"):
     # As deep as the other, so that ccache finds again what is the same.
     parent = MUTANTS if MUTANT and which == "series" else BUILD
     out = parent / "kernel" / (which if config == "small" else f"{which}-{config}")
-    with locked(f"kernel-{out.name}"):
+    with locked(label(out)):
         state = source_state(src) + "\n".join(fragment(config))
         stamp = out / "lab.built"
         if stamp.is_file() and stamp.read_text() == state:

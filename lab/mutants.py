@@ -29,8 +29,8 @@ from lab.util import (LAB, LOGS, MUTANTS, TOP, LabError, locked, main, need_spac
 PATCHES = LAB / "mutants"
 LINUX = MUTANTS / "linux"
 NONE = "none"                   # the mutant that is none
-# What waits for a machine that has gone dark need not wait as long as usual.
-PATIENCE = "20"
+# Seconds: what waits for a machine that has gone dark need not wait as long as usual.
+PATIENCE = os.environ.get("LAB_PATIENCE", "20")
 
 
 @dataclasses.dataclass
