@@ -12,6 +12,7 @@ help:
 	@echo '                      JOBS=N: machines at a time, 2 if not said'
 	@echo 'make check            checkpatch, sparse and their like on the series and the lab;'
 	@echo '                      AM=all: git am on every v5.10.y that Debian has, too'
+	@echo 'make bisect           each patch by itself: builds by gcc and clang, kexec, hibernation'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -22,7 +23,7 @@ help:
 	@echo 'make clean            remove build/'
 	@echo 'LINUX=DIR with any but apply: that v5.10.y tree is the base; it is only read'
 
-run check tree series apply refresh kernel fetch: host
+run check bisect tree series apply refresh kernel fetch: host
 
 run:
 	@$(PYTHON) -m lab.run
@@ -32,6 +33,9 @@ test: host
 
 check:
 	@$(PYTHON) -m lab.check
+
+bisect:
+	@$(PYTHON) -m lab.bisect
 
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
@@ -51,4 +55,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test check tree series apply refresh kernel fetch host clean
+.PHONY: help run test check bisect tree series apply refresh kernel fetch host clean

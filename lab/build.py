@@ -47,8 +47,11 @@ def fragment(config):
     return list(lines.values())
 
 
-def configure(src, out, config):
-    """Write out/.config from allnoconfig and fragments, if it is not as that would be."""
+def configure(src, out, config, env=None):
+    """Write out/.config from allnoconfig and fragments, if it is not as that would be.
+
+    env: of make, if not make_env(), which is for gcc.
+    """
     wanted = fragment(config)
     asked = out / "lab.config"
     text = "\n".join(wanted) + "\n"
@@ -58,7 +61,7 @@ def configure(src, out, config):
     asked.write_text(text)
     try:
         run(["make", "-C", src, f"O={out}", f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"],
-            "configuring the kernel", log=f"kernel-{out.name}.log", env=make_env())
+            "configuring the kernel", log=f"kernel-{out.name}.log", env=env or make_env())
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
             name, _, value = line.partition("=")

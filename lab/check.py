@@ -201,12 +201,17 @@ def maintainers():
 
 def git_am():
     """git am takes the mails on the base, with no context that is only nearly right."""
+    return am(base_archive())
+
+
+def base_archive():
+    """The files of the base that the series touches, as a tar archive."""
     archive = BUILD / "check/base.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
     tree.tree()
     tree.git_linux("archive", "-o", str(archive), "--prefix=base/", "base", "--",
                    *sorted(touched_in_base()))
-    return am(archive)
+    return archive
 
 
 def git_am_elsewhere():
