@@ -17,6 +17,7 @@ help:
 	@echo '                      EXPECT=update: renew what it is compared with'
 	@echo 'make mutants          bugs put into the series on purpose, and the tests that catch them;'
 	@echo '                      M="WORDS" those whose names have all the words'
+	@echo 'make bisect           each patch by itself: builds by gcc and clang, kexec, hibernation'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -27,7 +28,7 @@ help:
 	@echo 'make clean            remove build/'
 	@echo 'LINUX=DIR with any but apply: that v5.10.y tree is the base; it is only read'
 
-run check bench tree series apply refresh kernel fetch: host
+run check bench bisect tree series apply refresh kernel fetch: host
 
 run:
 	@$(PYTHON) -m lab.run
@@ -43,6 +44,9 @@ bench:
 
 mutants: host
 	@$(PYTHON) -m lab.mutants $(M)
+
+bisect:
+	@$(PYTHON) -m lab.bisect
 
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
@@ -62,4 +66,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test check bench mutants tree series apply refresh kernel fetch host clean
+.PHONY: help run test check bench mutants bisect tree series apply refresh kernel fetch host clean

@@ -17,7 +17,7 @@ LIGHT = ("nokexec", "nohibernate")
 CLANG = "clang"                 # part of a configuration's name: built by clang and lld
 
 
-def make_env(config):
+def make_env(config="small"):
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
     ccache = "" if CLANG in config else "ccache "       # clang's target is made of it

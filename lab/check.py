@@ -158,25 +158,24 @@ def documentation():
     """Sphinx builds the pages of the series, has them in a table of contents and warns of
     nothing in them."""
     names = touched(".rst")
-    folders = sorted({name.split("/")[1] for name in names})
     out = BUILD / "check/sphinx"
     remove(out)                 # it warns of what it reads, and reads what has changed
     src = tree.tree()
     env = {**os.environ, "LC_ALL": "C", "srctree": str(src), "BUILDDIR": str(out)}
     complaints = []
-    # As `make htmldocs` does, which first takes a minute for the media headers.
-    for folder in folders:
+    # As `make htmldocs` does, which first takes a minute for the media headers. A page's own
+    # folder is enough: a table of contents is in each.
+    for folder in sorted({str(pathlib.PurePath(name).parent) for name in names}):
         text = said([sys.executable, "-B", "-m", "sphinx", "-q", "-b", "html",
                      "-c", "Documentation", "-d", out / "doctrees" / folder,
                      "-D", "kerneldoc_srctree=.", "-D", "kerneldoc_bin=scripts/kernel-doc",
-                     f"Documentation/{folder}", out / folder], cwd=src, env=env)
+                     folder, out / folder], cwd=src, env=env)
         complaints += [line.rpartition(f"{src}/")[2] for line in text.splitlines()
                        if any(name in line for name in names)]
         complaints += [f"{name}: no page was made of it; the end of what sphinx-build says: "
                        + " ".join(text.splitlines()[-4:])
-                       for name in names if name.startswith(f"Documentation/{folder}/")
-                       and not (out / name.removeprefix("Documentation/")
-                                ).with_suffix(".html").is_file()]
+                       for name in names if str(pathlib.PurePath(name).parent) == folder
+                       and not (out / name).with_suffix(".html").is_file()]
     return complaints
 
 
@@ -202,12 +201,17 @@ def maintainers():
 
 def git_am():
     """git am takes the mails on the base, with no context that is only nearly right."""
+    return am(base_archive())
+
+
+def base_archive():
+    """The files of the base that the series touches, as a tar archive."""
     archive = BUILD / "check/base.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
     tree.tree()
     tree.git_linux("archive", "-o", str(archive), "--prefix=base/", "base", "--",
                    *sorted(touched_in_base()))
-    return am(archive)
+    return archive
 
 
 def git_am_elsewhere():

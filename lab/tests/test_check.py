@@ -1,12 +1,116 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `make check` finds."""
+"""What `make check` finds: nothing in the series and the lab as they are, and each thing
+that is broken on purpose."""
+
+import shutil
 
 import pytest
 
-from lab import check
+from lab import check, tree
+from lab.util import TOP, output
+
+# What the checks of the series read, besides what the series touches, and what checkpatch
+# knows a kernel by.
+PATHS = ["/*", "!/*/", "/scripts", "/Documentation/conf.py", "/Documentation/sphinx",
+         "/Documentation/arm64", "/Documentation/admin-guide/kdump", "/fs/Makefile",
+         "/init/Makefile", "/ipc/Makefile", "/lib/Makefile"]
+BROKEN_C = """
+/**
+ * broken() - a function
+ */
+int broken(int x)
+{
+  return x;
+}
+"""
+# (check, file, its text, what is said of it)
+BROKEN = [
+    ("lab_c", "a.c", "// SPDX-License-Identifier: GPL-2.0-only\nint f(int *a) {\n\treturn *a;\n}\n",
+     "OPEN_BRACE"),
+    ("shell", "a.sh", "#!/bin/sh\nrm $1\n", "SC2086"),
+    ("python", "a.py", "import os\n", "F401"),
+    ("white_space", "a.txt", "a \n", "white space at the end"),
+    ("white_space", "a.txt", "a", "not one line's end"),
+    ("white_space", "a.patch", "+a \n", "white space at the end"),
+    ("licences", "a.py", "# a\n\n\n# SPDX-License-Identifier: GPL-2.0-only\n", "no SPDX"),
+]
 
 
 @pytest.mark.parametrize("function", check.CHECKS, ids=lambda function: function.__name__)
 def test_check(function):
     """The tool has nothing to complain about."""
     assert not function()
+
+
+@pytest.mark.parametrize("name, file, text, says", BROKEN)
+def test_broken_file(name, file, text, says, tmp_path, monkeypatch):
+    """The check complains about a broken file of the lab."""
+    (tmp_path / file).write_text(text)
+    monkeypatch.setattr(check, "TOP", tmp_path)
+    monkeypatch.setattr(check, "own_files", lambda *_: [tmp_path / file])
+    assert says in "\n".join(getattr(check, name)())
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """build/linux and what it is made from, copied for the checks to look at instead."""
+    linux, top = tmp_path / "linux", tmp_path / "top"
+    git(tmp_path, "clone", "-q", "--shared", "--no-checkout", tree.LINUX, linux)
+    git(linux, "tag", "-f", "base", tree.state()["base"])
+    git(linux, "config", "user.name", tree.LAB["name"])
+    git(linux, "config", "user.email", tree.LAB["email"])
+    git(linux, "sparse-checkout", "set", "--no-cone", *PATHS,
+        *(f"/{name}" for name in tree.touched()))
+    git(linux, "checkout", "-q", "-B", tree.BRANCH, tree.state()["head"])
+    shutil.copyfile(tree.STATE, linux / ".git/lab.json")
+    for name in ["patches/v5.10", *(f for p in tree.series() for f in p.files)]:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (TOP / name).is_dir() else shutil.copyfile)(TOP / name, top / name)
+    for name, value in {"LINUX": linux, "STATE": linux / ".git/lab.json", "TOP": top,
+                        "PATCHES": top / "patches/v5.10",
+                        "COVER": top / "patches/v5.10/cover-letter", "SERIES":
+                        top / "patches/v5.10/series"}.items():
+        monkeypatch.setattr(tree, name, value)
+    monkeypatch.setattr(check, "BUILD", tmp_path)
+    return linux
+
+
+def git(where, *args):
+    """git in a tree."""
+    return output(["git", *map(str, args)], cwd=where)
+
+
+def test_broken_series(copy, tmp_path, monkeypatch):
+    """Each check complains about what is wrong in the last commit of a broken series, and
+    about an exception for what checkpatch does not say."""
+    accepted = tmp_path / "top/checkpatch.toml"
+    accepted.write_text(check.ACCEPTED.read_text()
+                        + '[[accepted]]\ntype = "NONE"\nfile = "kernel/none.c"\n')
+    monkeypatch.setattr(check, "ACCEPTED", accepted)
+    monkeypatch.setattr(check, "TOP", tmp_path / "top")
+    (copy / "arch/arm64/mm/broken.c").write_text(BROKEN_C)
+    (copy / "Documentation/arm64/broken.rst").write_text("Broken\n======\n\n``no end\n")
+    git(copy, "add", "--sparse", "-A", "arch/arm64/mm", "Documentation/arm64")
+    git(copy, "commit", "-q", "-m", "arm64: broken\n\nFor the test.")
+    tree.refresh()
+    said = {function.__name__: "\n".join(function()) for function in
+            (check.checkpatch, check.kernel_doc, check.documentation, check.maintainers)}
+    assert "arch/arm64/mm/broken.c:7: LEADING_SPACE" in said["checkpatch"]
+    assert "arch/arm64/mm/broken.c: warning: Function parameter or member 'x'" in said["kernel_doc"]
+    assert "checkpatch.toml: NONE in kernel/none.c is no longer said" in said["checkpatch"]
+    assert "No description found for return value of 'broken'" in said["kernel_doc"]
+    assert "broken.rst:4: WARNING: Inline literal start-string" in said["documentation"]
+    assert "broken.rst: WARNING: document isn't included in any toctree" in said["documentation"]
+    assert "arch/arm64/mm/broken.c: no pattern" in said["maintainers"]
+
+
+def test_git_am_takes_no_near_context(tmp_path):
+    """A context that differs in a word is a complaint that names the file."""
+    name, text = "arch/arm64/kernel/hibernate.c", "static int trans_pgd_map_page("
+    output(["tar", "-xf", check.base_archive(), "-C", tmp_path])
+    path = tmp_path / "base" / name
+    assert text in path.read_text()
+    path.write_text(path.read_text().replace(text, "static int renamed("))
+    output(["tar", "-cf", tmp_path / "near.tar", "-C", tmp_path, "base"])
+    said = check.am(tmp_path / "near.tar")
+    assert len(said) == 1 and name in said[0]

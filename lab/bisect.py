@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`make bisect`: every patch of the series is a kernel that builds and hands over, so that
+whoever searches for another bug by bisection can stop at any of them.
+
+For each: gcc builds Image with 4K pages, and gcc and clang the files that the series touches
+with 4K and 64K pages. A warning (W=1) about these that the base does not have is a failure.
+Then the kernel does a kexec and a hibernation at one level. Data have to arrive whole.
+Whether the MMU was on is only shown, for before the patch that sees to it it is not.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+
+from lab import build, check, guest, host, scenario, tree
+from lab.util import BUILD, LabError, locked, main, need_space, output, run, say
+
+HERE = BUILD / "bisect"
+LINUX = HERE / "linux"
+LEVEL = "nvhe"
+PAYLOAD = 16                    # MiB
+CLANG = ["clang", "lld", "llvm"]
+PAGES = {"4K": "small", "64K": "64k48"}
+IMAGE = LINUX / "lab-image"     # where the kernel is built that is booted
+
+
+def checkout(commit):
+    """Bring build/bisect/linux, a work tree, to a commit: only what differs is written, so
+    that only that is compiled."""
+    if (LINUX / "Makefile").is_file():
+        run(["git", "checkout", "-q", "-f", "--detach", commit], "checking out", cwd=LINUX,
+            log="bisect.log")
+        return
+    need_space(BUILD, 4000)
+    shutil.rmtree(LINUX, ignore_errors=True)
+    tree.git_linux("worktree", "prune")
+    say("making a work tree to bisect in")
+    run(["git", "worktree", "add", "-q", "--detach", LINUX, commit], "making a work tree",
+        cwd=tree.LINUX, log="bisect.log")
+
+
+def make(compiler, pages, out, *goals):
+    """make goals in `out`; return what was said. `out` is just below the source, so that
+    names in it are relative, and ccache finds what was compiled for another tree."""
+    config = PAGES[pages] + (f"+{build.CLANG}" if compiler == "clang" else "")
+    build.configure(LINUX, out, config)
+    done = subprocess.run(build.make(LINUX, out, config, f"-j{os.cpu_count()}", *goals),
+                          env=build.make_env(config), text=True, stdin=subprocess.DEVNULL,
+                          check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        lines = done.stdout.splitlines()
+        wrong = [line for line in lines if "rror" in line] or lines
+        raise LabError(f"{compiler} {pages} does not build:\n    " + "\n    ".join(wrong[:6]))
+    return done.stdout
+
+
+def warnings(compiler, pages):
+    """Compile the files of the series, all anew, for make shows a warning only once; return
+    the warnings about them, see check.messages()."""
+    out = LINUX / f"lab-{compiler}-{pages}"
+    names = [name for name in [*check.objects(), *check.touched(".S")] if (LINUX / name).is_file()]
+    goals = [f"{name[:-1]}o" for name in names]
+    # asm-offsets.c is compiled too: to a list of numbers, before all others.
+    for goal in [*goals, "arch/arm64/kernel/asm-offsets.s"]:
+        (out / goal).unlink(missing_ok=True)
+    return check.messages(make(compiler, pages, out, "W=1", *goals),
+                          check.touched(".c", ".h", ".S"))
+
+
+def hand_over():
+    """kexec and hibernation of the kernel just built; return what was seen, in words."""
+    bench = scenario.Bench(f"bisect-{LEVEL}", LEVEL, HERE / "log", "bisect", PAYLOAD,
+                           built=IMAGE)
+    with bench.machine() as machine:
+        machine.wait_ready()
+        figures = scenario.kexec(machine)
+    with bench.swap() as swap:
+        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
+            machine.wait_ready()
+            scenario.remember(machine)
+            scenario.hibernate(machine)
+        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
+            scenario.resume(machine)
+            scenario.check_remembered(machine)
+    how = {None: "not watched", 0: "on"}.get(figures.mmu_off, "off")
+    return f"kexec (MMU {how}) and hibernation work"
+
+
+class Bisection:
+    """Compiles one commit after the other; the first, the base, is what others are compared
+    with."""
+
+    def __init__(self, builds):
+        self.builds = builds    # (compiler, pages) each
+        self.known = {}
+
+    def step(self, commit):
+        """Go to a commit and compile it; see compile()."""
+        checkout(commit)
+        self.compile()
+
+    def compile(self):
+        """Compile the files of the series as they are now; raise at a new warning."""
+        new = []
+        for which in self.builds:
+            found = warnings(*which)
+            known = self.known.setdefault(which, found)
+            new += [f"{' '.join(which)}: {text}" for text in check.new_messages(found, known)]
+        if new:
+            raise LabError("\n    ".join(["new warnings:", *new]))
+
+
+def command(_):
+    """make bisect"""
+    host.ensure(CLANG)
+    guest.payload_initramfs(PAYLOAD)
+    build.plugin()
+    tree.tree()
+    failed = 0
+    with locked("bisect"):
+        bisection = Bisection([(compiler, pages) for compiler in ("gcc", "clang")
+                               for pages in PAGES])
+        commits = tree.git_linux("rev-list", "--reverse", "base..HEAD").split()
+        say(f"building the base in {len(bisection.builds)} ways, to know its warnings")
+        bisection.step("base")
+        for number, commit in enumerate(commits, 1):
+            name = f"{number:04d} {output(['git', 'log', '-1', '--format=%s', commit], cwd=LINUX)}"
+            start = time.monotonic()
+            try:
+                bisection.step(commit)
+                make("gcc", "4K", IMAGE, "Image")
+                built = time.monotonic() - start
+                line = f"passed {name.strip()}: built in {built:.0f} s, {hand_over()}"
+            except LabError as error:
+                line = f"FAILED {name.strip()}: {error}"
+            failed += line.startswith("FAILED")
+            print(f"{line}, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{len(commits) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    main(command)
