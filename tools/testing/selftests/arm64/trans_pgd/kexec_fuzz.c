@@ -261,6 +261,10 @@ static bool play(struct fuzz *self, unsigned long round)
 	if (crash && !crashk.end)
 		return true;
 
+	/* v5.10 warns of a crash kernel's segment without a page */
+	for (i = 0; crash && i < nr; i++)
+		s[i].memsz = s[i].memsz ?: PAGE;
+
 	want = foretell(self, entry, nr, s, flags);
 	was = loaded(crash);
 	/* A page can be out of the linear map for a moment: once more then. */

@@ -309,20 +309,27 @@ TEST_F(kexec_load, overlap)
 	REFUSED(-EINVAL, 3, s);
 }
 
-/* A segment without a page is nowhere, but not inside another. */
+/*
+ * A segment without a page is nowhere, but not inside another. v5.10 warns of
+ * one in a crash kernel, whose memory it protects by way of
+ * apply_to_page_range(): there it is not tried.
+ */
 TEST_F(kexec_load, empty_segment)
 {
 	struct segment s[2] = { self->good, self->good };
 
 	s[0].bufsz = 0;
 	s[0].memsz = 0;
-	TAKEN(1, s);
 	s[1].mem += PAGE;
-	TAKEN(2, s);
-	s[0].mem = s[1].mem;		/* at its start */
-	TAKEN(2, s);
-	s[0].mem = s[1].mem + PAGE;	/* at its end */
-	TAKEN(2, s);
+	if (!self->crash) {
+		TAKEN(1, s);
+		TAKEN(2, s);
+		s[0].mem = s[1].mem;		/* at its start */
+		TAKEN(2, s);
+		s[0].mem = s[1].mem + PAGE;	/* at its end */
+		TAKEN(2, s);
+	}
+	s[0].mem = s[1].mem + PAGE;
 	s[1].memsz = 2 * PAGE;
 	REFUSED(-EINVAL, 2, s);
 	s[0].mem = self->mem;
