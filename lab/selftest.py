@@ -49,8 +49,15 @@ def disk():
     """A disk with the programs, and with the kernel's own tests of kexec."""
     folder, scripts = programs(), tree.LINUX / TESTS / "kexec"
     return guest.disk(guest.GUEST / "disk-selftest.img",
-                      {name: folder / name for name in (*PROGRAMS, "kexec_handover")}
+                      {name: folder / name for name in PROGRAMS}
                       | {f"kexec/{name}": scripts / name for name in KEXEC})
+
+
+def handover_disk(bench):
+    """The disk of a bench, with kexec_handover on it."""
+    return guest.disk(guest.GUEST / f"disk-handover-{bench.flavour}-{bench.config}.img", {
+        "Image": bench.kernel, "initramfs.cpio": bench.initrd,
+        "kexec_handover": programs() / "kexec_handover"})
 
 
 @functools.cache
