@@ -49,6 +49,7 @@ TROUBLE = re.compile(
     r"Unable to handle kernel|Internal error:|Oops|\bBUG\b|WARNING: |\bKASAN\b|\bUBSAN\b|"
     r"possible (?:circular|recursive) locking|inconsistent lock state|suspicious RCU usage|"
     r"INFO: (?:task|rcu|trying to register)|detected stalls|BUG: Bad page state|"
+    r"kmemleak: \d+ new suspected|"
     r"Synchronous External Abort|SError Interrupt)[^\n]*\n")
 
 

@@ -37,12 +37,15 @@ def command(words):
         kernels.append("v6.1")
     for which in kernels:
         build.kernel(which)
+    if not words or any("test_kunit" in name or "test_kasan" in name for name in tests):
+        build.kernel("series", "kasan")
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
     return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", os.environ.get("JOBS") or "2",
+                           "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 
 

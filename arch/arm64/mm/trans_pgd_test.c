@@ -1,0 +1,1602 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of the transitional page tables
+ *
+ * What the library is to make is made here a second time, entry by entry by
+ * index and shift and without the kernel's page table helpers, and the two are
+ * compared whole: an entry too many is found like one that is missing.
+ */
+#include <kunit/test.h>
+
+#include <linux/kernel.h>
+#include <linux/list.h>
+#include <linux/memblock.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/stop_machine.h>
+#include <linux/string.h>
+
+#include <asm/cputype.h>
+#include <asm/memory.h>
+#include <asm/sysreg.h>
+#include <asm/trans_pgd.h>
+
+extern const char trans_pgd_el2_vectors[SZ_2K];
+
+#define LEVEL_SHIFT(level)	ARM64_HW_PGTABLE_LEVEL_SHIFT(level)
+#define LEVEL_SIZE(level)	BIT_ULL(LEVEL_SHIFT(level))
+#define TOP_LEVEL(va_bits)	(4 - ARM64_HW_PGTABLE_LEVELS(va_bits))
+#define ENTRIES			PTRS_PER_PTE
+#define LINEAR_START		_PAGE_OFFSET(vabits_actual)
+/* Levels that have blocks: 2, and with 4K pages 1 */
+#define FIRST_BLOCK_LEVEL	(PAGE_SHIFT == 12 ? 1 : 2)
+#define KERNEL_TOP_LEVEL	(4 - CONFIG_PGTABLE_LEVELS)
+#define TYPE_MASK		(PTE_VALID | PTE_TABLE_BIT)
+/* More than any copy here takes */
+#define NR_SPARE		24
+/* What nothing sets an out-parameter to */
+#define UNTOUCHED		0x5a5a5a5a5a5aUL
+
+/**
+ * struct trans_pgd_test - what a case works with
+ * @info:    for the library, with test_alloc_page()
+ * @taken:   pages that the library has taken
+ * @spare:   pages to hand out before others are allocated
+ * @own:     pages of the test's own tables and code
+ * @calls:   of test_alloc_page()
+ * @fail_at: the call that returns NULL; 0 for none
+ * @stopped: the machine is stopped: no page but a spare one
+ * @live:    what the library is to take for the live top table
+ * @want:    what it is to make of it
+ */
+struct trans_pgd_test {
+	struct trans_pgd_info info;
+	struct list_head taken;
+	struct list_head spare;
+	struct list_head own;
+	unsigned int calls;
+	unsigned int fail_at;
+	bool stopped;
+	u64 *live;
+	u64 *want;
+};
+
+static void *test_alloc_page(void *arg)
+{
+	struct trans_pgd_test *t = arg;
+	struct page *page;
+
+	if (++t->calls == t->fail_at)
+		return NULL;
+
+	page = list_first_entry_or_null(&t->spare, struct page, lru);
+	if (page)
+		list_del(&page->lru);
+	else if (!t->stopped)
+		page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!page)
+		return NULL;
+
+	list_add_tail(&page->lru, &t->taken);
+	return page_address(page);
+}
+
+static unsigned int free_all(struct list_head *pages)
+{
+	struct page *page, *next;
+	unsigned int nr = 0;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_del(&page->lru);
+		__free_page(page);
+		nr++;
+	}
+
+	return nr;
+}
+
+/* Every page is still there, and the library has counted right. */
+static void give_back(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	struct page *page;
+
+	list_for_each_entry(page, &t->taken, lru)
+		KUNIT_EXPECT_EQ(test, page_count(page), 1);
+	KUNIT_EXPECT_EQ(test, free_all(&t->taken), t->info.trans_nr_pages);
+	t->info.trans_nr_pages = 0;
+	t->calls = 0;
+	t->fail_at = 0;
+}
+
+static void *new_page(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
+	list_add_tail(&page->lru, &t->own);
+	return page_address(page);
+}
+
+static int trans_pgd_test_init(struct kunit *test)
+{
+	struct trans_pgd_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+
+	if (!t)
+		return -ENOMEM;
+
+	INIT_LIST_HEAD(&t->taken);
+	INIT_LIST_HEAD(&t->spare);
+	INIT_LIST_HEAD(&t->own);
+	t->info.trans_alloc_page = test_alloc_page;
+	t->info.trans_alloc_arg = t;
+	test->priv = t;
+	return 0;
+}
+
+static void trans_pgd_test_exit(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	if (!t)
+		return;
+	free_all(&t->taken);
+	free_all(&t->spare);
+	free_all(&t->own);
+}
+
+/*
+ * Call with the first page refused, then the second, and so on until it works.
+ * It gives up at once and with -ENOMEM. That it touches nothing of the caller's
+ * is for @call to see.
+ */
+static void expect_no_memory(struct kunit *test,
+			     int (*call)(struct kunit *test, void *arg),
+			     void *arg)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned int n = 0;
+	int ret;
+
+	do {
+		t->fail_at = ++n;
+		ret = call(test, arg);
+		if (ret) {
+			KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
+			KUNIT_EXPECT_EQ(test, t->calls, n);
+		}
+		KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages, n - 1);
+		give_back(test);
+	} while (ret == -ENOMEM && n < 10000);
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	KUNIT_EXPECT_GT(test, n, 1U);
+}
+
+/* Tables by hand */
+
+static bool is_table(u64 desc, int level)
+{
+	return level < 3 && (desc & TYPE_MASK) == TYPE_MASK;
+}
+
+static u64 *table_of(u64 desc)
+{
+	return phys_to_virt(__pte_to_phys(__pte(desc)));
+}
+
+/* The entry for an address at a level, with all tables on the way to it. */
+static u64 *entry_at(struct kunit *test, u64 *table, unsigned int va_bits,
+		     unsigned long addr, int level)
+{
+	int at = TOP_LEVEL(va_bits);
+	unsigned int i;
+
+	for (addr &= GENMASK_ULL(va_bits - 1, 0);; at++) {
+		i = addr >> LEVEL_SHIFT(at);
+		if (at != TOP_LEVEL(va_bits))
+			i %= ENTRIES;
+		if (at == level)
+			return table + i;
+		if (!table[i])
+			table[i] = __phys_to_pte_val(virt_to_phys(new_page(test))) |
+				   TYPE_MASK;
+		KUNIT_ASSERT_TRUE(test, is_table(table[i], at));
+		table = table_of(table[i]);
+	}
+}
+
+static void put(struct kunit *test, u64 *top, unsigned long addr, int level,
+		u64 desc)
+{
+	*entry_at(test, top, VA_BITS, addr, level) = desc;
+}
+
+/* An entry as the kernel makes them, of a page or a block. */
+static u64 leaf(phys_addr_t phys, int level, pgprot_t prot)
+{
+	u64 desc = __phys_to_pte_val(phys) | pgprot_val(prot);
+
+	return level == 3 ? desc : desc & ~PTE_TABLE_BIT;
+}
+
+/* Memory high up, so that all bits of a physical address take part. */
+static phys_addr_t phys_of(unsigned long addr)
+{
+	return BIT_ULL(CONFIG_ARM64_PA_BITS - 1) |
+	       ((addr - LINEAR_START) & GENMASK_ULL(CONFIG_ARM64_PA_BITS - 2, 0));
+}
+
+/* So many entries in a row, for phys_of() of their addresses plus @offset. */
+static void put_run(struct kunit *test, u64 *top, unsigned long addr, int level,
+		    unsigned int nr, pgprot_t prot, phys_addr_t offset)
+{
+	for (; nr--; addr += LEVEL_SIZE(level))
+		put(test, top, addr, level,
+		    leaf(phys_of(addr) + offset, level, prot));
+}
+
+/* Compare tables whole; return how many there are, or 0 if they differ. */
+static unsigned int compare(struct kunit *test, const u64 *have,
+			    const u64 *want, int level)
+{
+	unsigned int i, below, nr = 1;
+
+	for (i = 0; i < ENTRIES; i++) {
+		if (is_table(have[i], level) && is_table(want[i], level)) {
+			/* Nothing but the address: no restrictions */
+			if ((have[i] & ~PTE_ADDR_MASK) != TYPE_MASK) {
+				kunit_err(test, "level %d, entry %u: %016llx\n",
+					  level, i, have[i]);
+				return 0;
+			}
+			below = compare(test, table_of(have[i]),
+					table_of(want[i]), level + 1);
+			if (!below)
+				return 0;
+			nr += below;
+		} else if (have[i] != want[i]) {
+			kunit_err(test, "level %d, entry %u: %016llx and not %016llx\n",
+				  level, i, have[i], want[i]);
+			return 0;
+		}
+	}
+
+	return nr;
+}
+
+/* The tables are as they should be and take the pages that those take. */
+static void expect_tables(struct kunit *test, const u64 *have, const u64 *want,
+			  unsigned int va_bits)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned int nr = compare(test, have, want, TOP_LEVEL(va_bits));
+
+	KUNIT_ASSERT_GT(test, nr, 0U);
+	KUNIT_EXPECT_EQ(test, nr, t->info.trans_nr_pages);
+}
+
+static void expect_check(struct kunit *test, struct trans_pgd_walk *walk,
+			 unsigned long addr, phys_addr_t phys,
+			 enum trans_pgd_use use, const char *want)
+{
+	const char *why = trans_pgd_check(walk, addr, phys, use);
+
+	KUNIT_EXPECT_STREQ(test, why ?: "(all is well)",
+			   want ?: "(all is well)");
+}
+
+/* One page */
+
+static pgd_t *taken_page(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	void *page = test_alloc_page(t);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
+	t->info.trans_nr_pages++;
+	return page;
+}
+
+static void map_one_page(struct kunit *test, unsigned long addr, pgprot_t prot)
+{
+	struct trans_pgd_test *t = test->priv;
+	void *page = new_page(test);
+	u64 *want = new_page(test);
+	pgd_t *pgd = taken_page(test);
+
+	KUNIT_ASSERT_EQ(test, 0, trans_pgd_map_page(&t->info, pgd, page, addr,
+						    prot));
+	KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages,
+			(unsigned int)CONFIG_PGTABLE_LEVELS);
+	put(test, want, addr, 3, leaf(virt_to_phys(page), 3, prot));
+	expect_tables(test, (u64 *)pgd, want, VA_BITS);
+	give_back(test);
+}
+
+static void trans_pgd_map_page_low(struct kunit *test)
+{
+	map_one_page(test, 0, PAGE_KERNEL_ROX);
+	map_one_page(test, PAGE_SIZE, PAGE_KERNEL_ROX);
+	map_one_page(test, PAGE_SIZE, PAGE_KERNEL);
+}
+
+static void trans_pgd_map_page_high(struct kunit *test)
+{
+	unsigned long addr = BIT_ULL(vabits_actual - 1);
+	int level;
+
+	map_one_page(test, addr, PAGE_KERNEL_ROX);
+	map_one_page(test, addr - PAGE_SIZE, PAGE_KERNEL_EXEC);
+	/* An index that is not 0 at each level in turn */
+	for (level = 3; level > KERNEL_TOP_LEVEL; level--)
+		map_one_page(test, addr + LEVEL_SIZE(level), PAGE_KERNEL_RO);
+}
+
+static void trans_pgd_map_page_top_of_range(struct kunit *test)
+{
+	map_one_page(test, BIT_ULL(vabits_actual) - PAGE_SIZE, PAGE_KERNEL_ROX);
+	map_one_page(test, BIT_ULL(vabits_actual) - 2 * PAGE_SIZE, PAGE_KERNEL);
+}
+
+static void trans_pgd_map_page_out_of_range(struct kunit *test)
+{
+	const unsigned long addrs[] = {
+		BIT_ULL(vabits_actual),
+		BIT_ULL(vabits_actual) + PAGE_SIZE,
+		BIT_ULL(vabits_actual + 1) - PAGE_SIZE,
+		BIT_ULL(vabits_actual + 1),
+		BIT_ULL(52),
+		BIT_ULL(63),
+		LINEAR_START,
+		-PAGE_SIZE,
+	};
+	struct trans_pgd_test *t = test->priv;
+	void *page = new_page(test);
+	u64 *want = new_page(test);
+	pgd_t *pgd = taken_page(test);
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(addrs); i++)
+		KUNIT_EXPECT_EQ(test, -ERANGE,
+				trans_pgd_map_page(&t->info, pgd, page,
+						   addrs[i], PAGE_KERNEL_ROX));
+	expect_tables(test, (u64 *)pgd, want, VA_BITS);
+	give_back(test);
+}
+
+static int try_map_page(struct kunit *test, void *page)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	return trans_pgd_map_page(&t->info, new_page(test), page, PAGE_SIZE,
+				  PAGE_KERNEL_ROX);
+}
+
+static void trans_pgd_map_page_no_memory(struct kunit *test)
+{
+	expect_no_memory(test, try_map_page, new_page(test));
+}
+
+/* The page of code at its physical address */
+
+static void map_identity(struct kunit *test, void *page)
+{
+	phys_addr_t phys = virt_to_phys(page), ttbr0 = UNTOUCHED;
+	unsigned int bits = max_t(unsigned int, fls64(phys), vabits_actual);
+	struct trans_pgd_test *t = test->priv;
+	unsigned long t0sz = UNTOUCHED;
+	u64 *want = new_page(test);
+	struct trans_pgd_walk walk;
+
+	KUNIT_ASSERT_EQ(test, 0, trans_pgd_map_identity(&t->info, page, &ttbr0,
+							&t0sz));
+	KUNIT_EXPECT_EQ(test, t0sz, 64UL - bits);
+	/* A table at each level that the MMU starts from with this T0SZ */
+	KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages,
+			(unsigned int)ARM64_HW_PGTABLE_LEVELS(bits));
+	*entry_at(test, want, bits, phys, 3) = leaf(phys, 3, PAGE_KERNEL_ROX);
+	expect_tables(test, phys_to_virt(ttbr0), want, bits);
+
+	walk = trans_pgd_walk_ttbr0(ttbr0, t0sz);
+	expect_check(test, &walk, phys, phys, TRANS_PGD_EXEC, NULL);
+	expect_check(test, &walk, phys, phys, TRANS_PGD_READ, "executable");
+	expect_check(test, &walk, phys, phys, TRANS_PGD_WRITE, "read-only");
+	expect_check(test, &walk, phys ^ PAGE_SIZE, phys ^ PAGE_SIZE,
+		     TRANS_PGD_READ, "not mapped");
+	give_back(test);
+}
+
+static void trans_pgd_map_identity_page(struct kunit *test)
+{
+	map_identity(test, new_page(test));
+	map_identity(test, lm_alias(trans_pgd_el2_vectors -
+				    offset_in_page(trans_pgd_el2_vectors)));
+}
+
+/* The most bits that TTBR0 translates, as the architecture tells */
+static unsigned int cpu_va_bits(void)
+{
+	if (IS_ENABLED(CONFIG_ARM64_64K_PAGES) &&
+	    (read_cpuid(ID_AA64MMFR2_EL1) >> ID_AA64MMFR2_LVA_SHIFT & 0xf))
+		return 52;
+	return 48;
+}
+
+/*
+ * A pointer that virt_to_phys() takes to any physical address: the offset of
+ * the kernel's image spans all of them, where the linear map's spans half the
+ * VA range. It is arithmetic only, nothing is accessed. Returns NULL where that
+ * is checked.
+ */
+static void *page_at(phys_addr_t phys)
+{
+	void *page = (void *)__phys_to_kimg(phys);
+
+	if (IS_ENABLED(CONFIG_DEBUG_VIRTUAL) ||
+	    IS_ENABLED(CONFIG_KASAN_SW_TAGS) || virt_to_phys(page) != phys)
+		return NULL;
+	return page;
+}
+
+static void refuse_identity(struct kunit *test, void *page)
+{
+	struct trans_pgd_test *t = test->priv;
+	phys_addr_t ttbr0 = UNTOUCHED;
+	unsigned long t0sz = UNTOUCHED;
+
+	KUNIT_EXPECT_EQ(test, -EADDRNOTAVAIL,
+			trans_pgd_map_identity(&t->info, page, &ttbr0, &t0sz));
+	KUNIT_EXPECT_EQ(test, ttbr0, (phys_addr_t)UNTOUCHED);
+	KUNIT_EXPECT_EQ(test, t0sz, UNTOUCHED);
+	KUNIT_EXPECT_EQ(test, t->calls, 0U);
+	give_back(test);
+}
+
+/* Whether the MMU reaches such an address, with one level more at most */
+static bool reaches(unsigned int bits)
+{
+	return bits <= cpu_va_bits() &&
+	       ARM64_HW_PGTABLE_LEVELS(bits) <= CONFIG_PGTABLE_LEVELS + 1;
+}
+
+static void trans_pgd_map_identity_high(struct kunit *test)
+{
+	unsigned int bits, i, nr = 0;
+
+	for (bits = 32; bits <= CONFIG_ARM64_PA_BITS; bits++) {
+		const phys_addr_t addrs[] = {
+			BIT_ULL(bits - 1),
+			BIT_ULL(bits - 1) + 5 * PAGE_SIZE,
+			BIT_ULL(bits) - PAGE_SIZE,
+		};
+
+		for (i = 0; i < ARRAY_SIZE(addrs); i++) {
+			void *page = page_at(addrs[i]);
+
+			if (!page || !reaches(max_t(unsigned int, bits,
+						    vabits_actual)))
+				continue;
+			map_identity(test, page);
+			nr++;
+		}
+	}
+	kunit_info(test, "%u addresses%s\n", nr,
+		   nr ? "" : ": virt_to_phys() is checked");
+}
+
+static void trans_pgd_map_identity_out_of_reach(struct kunit *test)
+{
+	unsigned int bits, nr = 0;
+
+	for (bits = 40; bits <= 64; bits++) {
+		void *page = page_at(BIT_ULL(bits - 1));
+
+		if (!page || reaches(max_t(unsigned int, bits, vabits_actual)))
+			continue;
+		refuse_identity(test, page);
+		nr++;
+	}
+	kunit_info(test, "%u addresses%s\n", nr,
+		   nr ? "" : ": virt_to_phys() is checked");
+}
+
+static int try_map_identity(struct kunit *test, void *page)
+{
+	struct trans_pgd_test *t = test->priv;
+	phys_addr_t ttbr0 = UNTOUCHED;
+	unsigned long t0sz = UNTOUCHED;
+	int ret = trans_pgd_map_identity(&t->info, page, &ttbr0, &t0sz);
+
+	if (ret) {
+		KUNIT_EXPECT_EQ(test, ttbr0, (phys_addr_t)UNTOUCHED);
+		KUNIT_EXPECT_EQ(test, t0sz, UNTOUCHED);
+	}
+	return ret;
+}
+
+static void trans_pgd_map_identity_no_memory(struct kunit *test)
+{
+	void *page;
+
+	expect_no_memory(test, try_map_identity, new_page(test));
+
+	/* With a level more than the kernel has, unless that has all */
+	page = page_at(BIT_ULL(min(CONFIG_ARM64_PA_BITS, 47) - 1));
+	if (page)
+		expect_no_memory(test, try_map_identity, page);
+}
+
+/* The copy of the linear map as it is */
+
+/* Bytes of memory that the linear map should map in a range. */
+static u64 memory_in(s64 from, u64 size)
+{
+	phys_addr_t start, end;
+	u64 i, bytes = 0;
+
+	/* Signed, as the linear map may begin at less than 0 with KASLR */
+	for_each_mem_range(i, &start, &end) {
+		s64 low = max_t(s64, from, round_down(start, PAGE_SIZE));
+		s64 high = min_t(s64, from + size, round_up(end, PAGE_SIZE));
+
+		if (low < high)
+			bytes += high - low;
+	}
+
+	return bytes;
+}
+
+static int copy_live(struct kunit *test, pgd_t **pgd)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	return trans_pgd_create_copy(&t->info, pgd, LINEAR_START, PAGE_END);
+}
+
+/* What is wrong with a leaf of the copy, or NULL */
+static const char *wrong_leaf(struct trans_pgd_walk *walk, unsigned long addr,
+			      int level, u64 desc)
+{
+	phys_addr_t phys = __pte_to_phys(__pte(desc));
+	unsigned long last = LEVEL_SIZE(level) - PAGE_SIZE;
+	const char *why;
+
+	if ((desc & TYPE_MASK) != (level == 3 ? TYPE_MASK : PTE_VALID))
+		return "not valid";
+	if (level < FIRST_BLOCK_LEVEL)
+		return "at a level without blocks";
+	if (addr < LINEAR_START || addr >= PAGE_END)
+		return "not in the linear map";
+	if (phys_to_virt(phys) != (void *)addr)
+		return "not at its linear map address";
+	if (memory_in(phys, LEVEL_SIZE(level)) != LEVEL_SIZE(level))
+		return "not all memory";
+	if (desc & (PTE_RDONLY | PTE_USER | PTE_CONT))
+		return "read-only, for user space or contiguous";
+	if (!(desc & PTE_WRITE) || !(desc & PTE_AF) || !(desc & PTE_PXN) ||
+	    !(desc & PTE_UXN))
+		return "not writable, accessible or without execute-never";
+
+	why = trans_pgd_check(walk, addr, phys, TRANS_PGD_WRITE);
+	if (!why)
+		why = trans_pgd_check(walk, addr + last, phys + last,
+				      TRANS_PGD_READ);
+	return why;
+}
+
+/* Look at all entries of a table of the copy; return the bytes mapped. */
+static u64 look_at_copy(struct kunit *test, struct trans_pgd_walk *walk,
+			const u64 *table, unsigned long addr, int level)
+{
+	const char *why;
+	u64 bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < ENTRIES; i++, addr += LEVEL_SIZE(level)) {
+		if (!table[i])
+			continue;
+		if (is_table(table[i], level)) {
+			bytes += look_at_copy(test, walk, table_of(table[i]),
+					      addr, level + 1);
+			continue;
+		}
+		bytes += LEVEL_SIZE(level);
+		why = wrong_leaf(walk, addr, level, table[i]);
+		if (why) {
+			KUNIT_FAIL(test, "%lx, level %d, %016llx: %s", addr,
+				   level, table[i], why);
+			return bytes;
+		}
+	}
+
+	return bytes;
+}
+
+/*
+ * Each leaf is of memory only, at that memory's address. No two are of the
+ * same, so if the bytes are right, all memory is there and nothing else is.
+ */
+static void trans_pgd_copy_live_maps_memory(struct kunit *test)
+{
+	struct trans_pgd_walk walk;
+	u64 memory, bytes;
+	pgd_t *pgd = NULL;
+
+	KUNIT_ASSERT_EQ(test, 0, copy_live(test, &pgd));
+	walk = trans_pgd_walk_ttbr1(virt_to_phys(pgd));
+	bytes = look_at_copy(test, &walk, (u64 *)pgd, PAGE_OFFSET,
+			     KERNEL_TOP_LEVEL);
+	memory = memory_in(0, BIT_ULL(52));
+	KUNIT_EXPECT_EQ(test, bytes, memory);
+	KUNIT_EXPECT_GE(test, bytes, (u64)totalram_pages() << PAGE_SHIFT);
+
+	expect_check(test, &walk, PAGE_END, 0, TRANS_PGD_READ, "not mapped");
+	expect_check(test, &walk, LINEAR_START - PAGE_SIZE, 0, TRANS_PGD_READ,
+		     "not in the range of the tables");
+	give_back(test);
+}
+
+/* What the kernel's read-only data, text and free memory have in common */
+static void trans_pgd_copy_live_reaches_kernel(struct kunit *test)
+{
+	const void *places[] = {
+		lm_alias(_text), lm_alias(_etext - 1), lm_alias(__start_rodata),
+		lm_alias(__end_rodata - 1), lm_alias(_end - 1), new_page(test),
+	};
+	struct trans_pgd_walk walk;
+	pgd_t *pgd = NULL;
+	int i;
+
+	KUNIT_ASSERT_EQ(test, 0, copy_live(test, &pgd));
+	walk = trans_pgd_walk_ttbr1(virt_to_phys(pgd));
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		unsigned long addr = (unsigned long)places[i] & PAGE_MASK;
+		phys_addr_t phys = virt_to_phys((void *)addr);
+
+		expect_check(test, &walk, addr, phys, TRANS_PGD_READ, NULL);
+		expect_check(test, &walk, addr, phys, TRANS_PGD_WRITE, NULL);
+		expect_check(test, &walk, addr, phys, TRANS_PGD_EXEC,
+			     "not executable");
+	}
+	give_back(test);
+}
+
+/* What predict() returns if not the attributes that are common to all */
+#define NO_MEMORY	0
+#define NOT_ALIKE	1
+
+/*
+ * How many tables the copy needs below and including a live one: none if all
+ * in it is alike, contiguous with what the address is, and aligned.
+ */
+static u64 predict(const u64 *live, unsigned long addr, int level, bool full,
+		   unsigned int *tables)
+{
+	const u64 ignored = PTE_ADDR_MASK | TYPE_MASK | PTE_WRITE | PTE_RDONLY |
+			    PTE_CONT;
+	phys_addr_t phys = virt_to_phys((void *)addr);
+	u64 size = LEVEL_SIZE(level), all = NO_MEMORY;
+	unsigned int i;
+
+	cond_resched();
+	for (i = 0; i < ENTRIES; i++, addr += size) {
+		u64 this = live[i] & ~ignored;
+		u64 memory = full ? size : memory_in(phys + i * size, size);
+
+		if (!memory)
+			this = NO_MEMORY;
+		else if (is_table(live[i], level))
+			this = predict(table_of(live[i]), addr, level + 1,
+				       memory == size, tables);
+		if (!i)
+			all = this;
+		else if (this != all)
+			all = NOT_ALIKE;
+	}
+
+	if (all == NO_MEMORY)
+		return NO_MEMORY;
+	if (all != NOT_ALIKE && level > FIRST_BLOCK_LEVEL &&
+	    level > KERNEL_TOP_LEVEL &&
+	    IS_ALIGNED(phys, LEVEL_SIZE(level - 1)))
+		return all;
+
+	++*tables;
+	return NOT_ALIKE;
+}
+
+static unsigned int predict_live(void)
+{
+	int level = KERNEL_TOP_LEVEL;
+	unsigned int tables = 1;
+	unsigned long addr;
+
+	for (addr = LINEAR_START; addr < PAGE_END; addr += LEVEL_SIZE(level)) {
+		u64 desc = pgd_val(READ_ONCE(*pgd_offset_k(addr)));
+
+		if (is_table(desc, level))
+			predict(table_of(desc), addr, level + 1, false,
+				&tables);
+	}
+
+	return tables;
+}
+
+static void trans_pgd_copy_live_size(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	pgd_t *pgd = NULL;
+
+	KUNIT_ASSERT_EQ(test, 0, copy_live(test, &pgd));
+	KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages, predict_live());
+	kunit_info(test, "%u table pages\n", t->info.trans_nr_pages);
+	give_back(test);
+}
+
+static int try_copy_live(struct kunit *test, void *arg)
+{
+	pgd_t *pgd = (pgd_t *)UNTOUCHED;
+	int ret = copy_live(test, &pgd);
+
+	if (ret)
+		KUNIT_EXPECT_PTR_EQ(test, pgd, (pgd_t *)UNTOUCHED);
+	return ret;
+}
+
+static void trans_pgd_copy_live_no_memory(struct kunit *test)
+{
+	expect_no_memory(test, try_copy_live, NULL);
+}
+
+/* Copies of tables that are made for the test */
+
+/**
+ * struct copy_args - a call of trans_pgd_create_copy()
+ * @t:     what the case works with
+ * @pgd:   set to the copy
+ * @start: of the range
+ * @end:   of the range
+ * @ret:   what it returned
+ */
+struct copy_args {
+	struct trans_pgd_test *t;
+	pgd_t *pgd;
+	unsigned long start;
+	unsigned long end;
+	int ret;
+};
+
+/*
+ * The copy is made of what &init_mm has. The hardware has its own pointer to
+ * those tables and never sees the test's, whose entries are of memory that
+ * need not exist. Whoever else looks at &init_mm, to allocate or to free under
+ * debug_pagealloc for one, is kept from it while the machine is stopped.
+ */
+static int copy_stopped(void *data)
+{
+	struct copy_args *args = data;
+	pgd_t *pgd = init_mm.pgd;
+
+	init_mm.pgd = (pgd_t *)args->t->live;
+	args->t->stopped = true;
+	args->ret = trans_pgd_create_copy(&args->t->info, &args->pgd,
+					  args->start, args->end);
+	args->t->stopped = false;
+	init_mm.pgd = pgd;
+	return 0;
+}
+
+static int copy_range(struct kunit *test, unsigned long start,
+		      unsigned long end, pgd_t **pgd)
+{
+	struct trans_pgd_test *t = test->priv;
+	struct copy_args args = {
+		.t = t, .pgd = *pgd, .start = start, .end = end,
+	};
+	int i;
+
+	for (i = 0; i < NR_SPARE; i++) {
+		struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
+		list_add(&page->lru, &t->spare);
+	}
+	KUNIT_ASSERT_EQ(test, 0, stop_machine(copy_stopped, &args, NULL));
+	free_all(&t->spare);
+	*pgd = args.pgd;
+	return args.ret;
+}
+
+/* New, empty @live and @want */
+static void start_over(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	free_all(&t->own);
+	t->live = new_page(test);
+	t->want = new_page(test);
+}
+
+/* The copy of @live is @want, to the entry */
+static void expect_copy_range(struct kunit *test, unsigned long start,
+			      unsigned long end)
+{
+	struct trans_pgd_test *t = test->priv;
+	pgd_t *pgd = NULL;
+
+	KUNIT_ASSERT_EQ(test, 0, copy_range(test, start, end, &pgd));
+	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+	give_back(test);
+}
+
+static void expect_copy(struct kunit *test)
+{
+	expect_copy_range(test, LINEAR_START, PAGE_END);
+}
+
+/* One entry and what it becomes */
+static void put_both(struct kunit *test, unsigned long addr, int level,
+		     pgprot_t live, pgprot_t want)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	put(test, t->live, addr, level, leaf(phys_of(addr), level, live));
+	put(test, t->want, addr, level, leaf(phys_of(addr), level, want));
+}
+
+static pgprot_t cont(pgprot_t prot)
+{
+	return __pgprot(pgprot_val(prot) | PTE_CONT);
+}
+
+static pgprot_t device(void)
+{
+	return __pgprot(PROT_NORMAL_NC | PTE_DIRTY);
+}
+
+/* An address that is not the first of any table */
+static unsigned long some_addr(void)
+{
+	int level = max(KERNEL_TOP_LEVEL, 1);
+
+	return LINEAR_START + 3 * LEVEL_SIZE(level);
+}
+
+static void trans_pgd_copy_empty(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	start_over(test);
+	expect_copy(test);
+	/* Tables without a single entry may have a table each but the last */
+	entry_at(test, t->live, VA_BITS, LINEAR_START, 3);
+	if (KERNEL_TOP_LEVEL < 2)
+		entry_at(test, t->want, VA_BITS, LINEAR_START, 2);
+	expect_copy(test);
+}
+
+static void trans_pgd_copy_page(struct kunit *test)
+{
+	start_over(test);
+	put_both(test, LINEAR_START, 3, PAGE_KERNEL, PAGE_KERNEL);
+	expect_copy(test);
+	put_both(test, some_addr(), 3, PAGE_KERNEL, PAGE_KERNEL);
+	expect_copy(test);
+}
+
+static void trans_pgd_copy_read_only(struct kunit *test)
+{
+	unsigned long addr = some_addr() + 7 * PAGE_SIZE;
+	struct trans_pgd_test *t = test->priv;
+	int level;
+
+	start_over(test);
+	put_both(test, addr, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
+	put_both(test, addr + PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
+	expect_copy(test);
+
+	/* Blocks */
+	start_over(test);
+	for (level = max(FIRST_BLOCK_LEVEL, KERNEL_TOP_LEVEL); level < 3;
+	     level++) {
+		addr = LINEAR_START + 5 * LEVEL_SIZE(level);
+		if (level > KERNEL_TOP_LEVEL)
+			addr += LEVEL_SIZE(level - 1);
+		put_both(test, addr, level, PAGE_KERNEL_RO, PAGE_KERNEL);
+	}
+	expect_copy(test);
+
+	/* A table of which part is read-only is alike in the copy */
+	start_over(test);
+	addr = some_addr();
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->live, addr + 3 * PAGE_SIZE, 3, 9, PAGE_KERNEL_RO, 0);
+	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
+	expect_copy(test);
+}
+
+/* What is not write or contiguous stays as it is */
+static void trans_pgd_copy_keeps_attributes(struct kunit *test)
+{
+	const pgprot_t bti = __pgprot(pgprot_val(PAGE_KERNEL) | PTE_GP);
+	unsigned long addr = some_addr();
+
+	start_over(test);
+	put_both(test, addr, 3, device(), device());
+	put_both(test, addr + PAGE_SIZE, 3, bti, bti);
+	put_both(test, addr + 2 * PAGE_SIZE, 3,
+		 __pgprot(PROT_NORMAL_TAGGED | PTE_DIRTY),
+		 __pgprot(PROT_NORMAL_TAGGED | PTE_DIRTY));
+	expect_copy(test);
+}
+
+/* An entry that is not valid, and whether the copy has it */
+static void put_invalid(struct kunit *test, unsigned long addr,
+			phys_addr_t phys, bool hidden)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	put(test, t->live, addr, 3, leaf(phys, 3, PAGE_KERNEL) & ~PTE_VALID);
+	if (hidden)
+		put(test, t->want, addr, 3, leaf(phys, 3, PAGE_KERNEL));
+}
+
+/* In both states of debug_pagealloc, whichever it is in */
+static void trans_pgd_copy_invalid(struct kunit *test)
+{
+	phys_addr_t text = virt_to_phys(lm_alias(_text));
+	unsigned long addr = some_addr();
+	void *page;
+
+	start_over(test);
+	page = new_page(test);
+	KUNIT_ASSERT_TRUE(test, PageReserved(phys_to_page(text)));
+	KUNIT_ASSERT_FALSE(test, PageReserved(virt_to_page(page)));
+	KUNIT_ASSERT_FALSE(test, pfn_valid(PHYS_PFN(phys_of(addr))));
+
+	/* A table without a valid entry is none; but see copy_empty */
+	put_invalid(test, addr, text, false);
+	put_invalid(test, addr + PAGE_SIZE, phys_of(addr), false);
+	if (KERNEL_TOP_LEVEL < 2) {
+		struct trans_pgd_test *t = test->priv;
+
+		entry_at(test, t->want, VA_BITS, addr, 2);
+	}
+	expect_copy(test);
+
+	put_both(test, addr + 2 * PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
+	put_invalid(test, addr + 3 * PAGE_SIZE, virt_to_phys(page),
+		    debug_pagealloc_enabled());
+	put_invalid(test, addr + (ENTRIES - 1) * PAGE_SIZE, virt_to_phys(page),
+		    debug_pagealloc_enabled());
+	expect_copy(test);
+}
+
+/* Memory that is in use as such and fills a table; 0 if there is none */
+static phys_addr_t find_usable_block(void)
+{
+	phys_addr_t start, end, phys;
+	u64 i;
+
+	for_each_mem_range(i, &start, &end) {
+		for (start = round_up(start, LEVEL_SIZE(2)), phys = start;
+		     phys + PAGE_SIZE <= end;) {
+			if (PageReserved(phys_to_page(phys))) {
+				start = round_down(phys, LEVEL_SIZE(2)) +
+					LEVEL_SIZE(2);
+				phys = start;
+				continue;
+			}
+			phys += PAGE_SIZE;
+			if (phys - start == LEVEL_SIZE(2))
+				return start;
+		}
+	}
+
+	return 0;
+}
+
+/* A table of which every second page is hidden, or is a hole */
+static void trans_pgd_copy_invalid_table(struct kunit *test)
+{
+	phys_addr_t text = virt_to_phys(lm_alias(_text));
+	phys_addr_t block = find_usable_block();
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+	phys_addr_t phys;
+	unsigned int i;
+
+	if (!block) {
+		kunit_info(test, "no table's worth of usable memory\n");
+		return;
+	}
+
+	start_over(test);
+	for (i = 0; i < ENTRIES; i++) {
+		phys = block + i * PAGE_SIZE;
+		put(test, t->live, addr + i * PAGE_SIZE, 3,
+		    leaf(phys, 3, PAGE_KERNEL) & ~(i & 1 ? PTE_VALID : 0));
+		if (!debug_pagealloc_enabled() && !(i & 1))
+			put(test, t->want, addr + i * PAGE_SIZE, 3,
+			    leaf(phys, 3, PAGE_KERNEL));
+	}
+	if (debug_pagealloc_enabled())
+		put(test, t->want, addr, 2, leaf(block, 2, PAGE_KERNEL));
+	expect_copy(test);
+
+	/* The last one is invalid for another reason */
+	start_over(test);
+	for (i = 0; i < ENTRIES - 1; i++) {
+		phys = block + i * PAGE_SIZE;
+		put(test, t->live, addr + i * PAGE_SIZE, 3,
+		    leaf(phys, 3, PAGE_KERNEL));
+		put(test, t->want, addr + i * PAGE_SIZE, 3,
+		    leaf(phys, 3, PAGE_KERNEL));
+	}
+	put_invalid(test, addr + i * PAGE_SIZE, text, false);
+	expect_copy(test);
+}
+
+static void trans_pgd_copy_holes(struct kunit *test)
+{
+	const unsigned int holes[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
+				       ENTRIES - 1 };
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(holes); i++) {
+		start_over(test);
+		put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+		put(test, t->live, addr + holes[i] * PAGE_SIZE, 3, 0);
+		put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+		put(test, t->want, addr + holes[i] * PAGE_SIZE, 3, 0);
+		expect_copy(test);
+	}
+}
+
+static void trans_pgd_copy_full_table(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
+	/* Next to another that is not full */
+	put_run(test, t->live, addr + LEVEL_SIZE(2), 3, 2, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr + LEVEL_SIZE(2), 3, 2, PAGE_KERNEL, 0);
+	expect_copy(test);
+}
+
+static void trans_pgd_copy_odd_attribute(struct kunit *test)
+{
+	const unsigned int odd[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
+				     ENTRIES - 1 };
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(odd); i++) {
+		start_over(test);
+		put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+		put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+		put_both(test, addr + odd[i] * PAGE_SIZE, 3, device(),
+			 device());
+		expect_copy(test);
+	}
+}
+
+/* Full and alike, but not what one block would map */
+static void trans_pgd_copy_misplaced_table(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+	u64 *trees[] = { NULL, NULL };
+	int i;
+
+	/* Not aligned */
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, PAGE_SIZE);
+	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, PAGE_SIZE);
+	expect_copy(test);
+
+	/* Two pages have changed places */
+	start_over(test);
+	trees[0] = t->live;
+	trees[1] = t->want;
+	for (i = 0; i < ARRAY_SIZE(trees); i++) {
+		put_run(test, trees[i], addr, 3, ENTRIES, PAGE_KERNEL, 0);
+		put(test, trees[i], addr + 4 * PAGE_SIZE, 3,
+		    leaf(phys_of(addr + 6 * PAGE_SIZE), 3, PAGE_KERNEL));
+		put(test, trees[i], addr + 6 * PAGE_SIZE, 3,
+		    leaf(phys_of(addr + 4 * PAGE_SIZE), 3, PAGE_KERNEL));
+	}
+	expect_copy(test);
+}
+
+static void trans_pgd_copy_contiguous(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+
+	/* Some runs in a table that is not full, and a full one */
+	start_over(test);
+	put_run(test, t->live, addr, 3, 2 * CONT_PTES, cont(PAGE_KERNEL), 0);
+	put_run(test, t->want, addr, 3, 2 * CONT_PTES, PAGE_KERNEL, 0);
+	put_run(test, t->live, addr + LEVEL_SIZE(2), 3, ENTRIES,
+		cont(PAGE_KERNEL), 0);
+	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 1, PAGE_KERNEL, 0);
+	expect_copy(test);
+
+	/* A run among pages that have no hint */
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->live, addr, 3, CONT_PTES, cont(PAGE_KERNEL_RO), 0);
+	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
+	expect_copy(test);
+
+	/* Blocks that are contiguous */
+	start_over(test);
+	addr = LINEAR_START + CONT_PMD_SIZE;
+	put_run(test, t->live, addr, 2, CONT_PMDS, cont(PAGE_KERNEL), 0);
+	put_run(test, t->want, addr, 2, CONT_PMDS, PAGE_KERNEL, 0);
+	expect_copy(test);
+}
+
+static void trans_pgd_copy_blocks(struct kunit *test)
+{
+	int level = max(FIRST_BLOCK_LEVEL, KERNEL_TOP_LEVEL);
+
+	for (; level < 3; level++) {
+		start_over(test);
+		put_both(test, LINEAR_START, level, PAGE_KERNEL, PAGE_KERNEL);
+		put_both(test, LINEAR_START + 2 * LEVEL_SIZE(level), level,
+			 PAGE_KERNEL_RO, PAGE_KERNEL);
+		put_both(test, LINEAR_START + 3 * LEVEL_SIZE(level), level,
+			 device(), device());
+		/* Beside a page */
+		put_both(test, LINEAR_START + 4 * LEVEL_SIZE(level), 3,
+			 PAGE_KERNEL, PAGE_KERNEL);
+		expect_copy(test);
+	}
+}
+
+/* A whole table of blocks becomes a block where the next level up has them. */
+static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
+{
+	bool merge = FIRST_BLOCK_LEVEL < 2 && KERNEL_TOP_LEVEL < 2;
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = LINEAR_START;
+
+	if (KERNEL_TOP_LEVEL < 2)
+		addr += LEVEL_SIZE(1);
+
+	start_over(test);
+	put_run(test, t->live, addr, 2, ENTRIES / 2, PAGE_KERNEL_RO, 0);
+	put_run(test, t->want, addr, 2, ENTRIES / 2, PAGE_KERNEL, 0);
+	expect_copy(test);
+	if (KERNEL_TOP_LEVEL == 2)
+		return;		/* the other half is not of the linear map */
+
+	/* One of them is a table of pages, which is as good */
+	start_over(test);
+	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, 0);
+	put(test, t->live, addr + 9 * LEVEL_SIZE(2), 2, 0);
+	put_run(test, t->live, addr + 9 * LEVEL_SIZE(2), 3, ENTRIES,
+		PAGE_KERNEL_RO, 0);
+	put_run(test, t->want, addr, merge ? 1 : 2, merge ? 1 : ENTRIES,
+		PAGE_KERNEL, 0);
+	expect_copy(test);
+
+	/* The last has a hole */
+	start_over(test);
+	put_run(test, t->live, addr, 2, ENTRIES - 1, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 2, ENTRIES - 1, PAGE_KERNEL, 0);
+	addr += (ENTRIES - 1) * LEVEL_SIZE(2);
+	put_run(test, t->live, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
+	expect_copy(test);
+
+	/* The last is odd, or there is none */
+	put(test, t->live, addr, 2, leaf(phys_of(addr), 2, device()));
+	put(test, t->want, addr, 2, leaf(phys_of(addr), 2, device()));
+	expect_copy(test);
+	put(test, t->live, addr, 2, 0);
+	put(test, t->want, addr, 2, 0);
+	expect_copy(test);
+
+	/* Full and alike, but not aligned to the next level */
+	start_over(test);
+	addr = LINEAR_START + LEVEL_SIZE(1);
+	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, LEVEL_SIZE(2));
+	put_run(test, t->want, addr, 2, ENTRIES, PAGE_KERNEL, LEVEL_SIZE(2));
+	expect_copy(test);
+}
+
+static void trans_pgd_copy_last_entry(struct kunit *test)
+{
+	unsigned long addr;
+	int level;
+
+	/* Of a table at each level, and of all at once */
+	start_over(test);
+	for (level = 2; level >= KERNEL_TOP_LEVEL; level--) {
+		addr = LINEAR_START + LEVEL_SIZE(level) - PAGE_SIZE;
+		if (addr < PAGE_END)
+			put_both(test, addr, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
+	}
+	put_both(test, PAGE_END - PAGE_SIZE, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
+	expect_copy(test);
+
+	/* Blocks */
+	start_over(test);
+	put_both(test, PAGE_END - LEVEL_SIZE(2), 2, PAGE_KERNEL_RO,
+		 PAGE_KERNEL);
+	if (FIRST_BLOCK_LEVEL == 1) {
+		addr = PAGE_END - 2 * LEVEL_SIZE(1);
+		put_both(test, addr, 1, PAGE_KERNEL_RO, PAGE_KERNEL);
+	}
+	expect_copy(test);
+}
+
+/* The range starts and ends inside of tables, and of blocks. */
+static void trans_pgd_copy_part(struct kunit *test)
+{
+	const unsigned int half = ENTRIES / 2;
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr(), middle = half * PAGE_SIZE;
+
+	/* Half a table, a whole one, half a table */
+	start_over(test);
+	put_run(test, t->live, addr, 3, 3 * ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr + middle, 3, half, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 1, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr + 2 * LEVEL_SIZE(2), 3, half, PAGE_KERNEL,
+		0);
+	expect_copy_range(test, addr + middle,
+			  addr + 2 * LEVEL_SIZE(2) + middle);
+
+	/* One page of them */
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr + middle, 3, 1, PAGE_KERNEL, 0);
+	expect_copy_range(test, addr + middle, addr + middle + PAGE_SIZE);
+
+	/* All but the last page */
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
+	expect_copy_range(test, addr, addr + LEVEL_SIZE(2) - PAGE_SIZE);
+
+	/* Blocks are whole, also those in which it ends */
+	start_over(test);
+	put_run(test, t->live, addr, 2, 4, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 2, PAGE_KERNEL, 0);
+	expect_copy_range(test, addr + LEVEL_SIZE(2),
+			  addr + 2 * LEVEL_SIZE(2) + PAGE_SIZE);
+	expect_copy_range(test, addr + LEVEL_SIZE(2) + middle,
+			  addr + 3 * LEVEL_SIZE(2));
+}
+
+static int try_copy_range(struct kunit *test, void *arg)
+{
+	pgd_t *pgd = (pgd_t *)UNTOUCHED;
+	int ret = copy_range(test, LINEAR_START, PAGE_END, &pgd);
+
+	if (ret)
+		KUNIT_EXPECT_PTR_EQ(test, pgd, (pgd_t *)UNTOUCHED);
+	return ret;
+}
+
+static void trans_pgd_copy_no_memory(struct kunit *test)
+{
+	/* Two of each kind of table below the top, and blocks between them */
+	start_over(test);
+	put_both(test, LINEAR_START, 3, PAGE_KERNEL, PAGE_KERNEL);
+	put_both(test, LINEAR_START + 2 * LEVEL_SIZE(2), 2, PAGE_KERNEL,
+		 PAGE_KERNEL);
+	put_both(test, LINEAR_START + 3 * LEVEL_SIZE(2), 3, PAGE_KERNEL,
+		 PAGE_KERNEL);
+	put_both(test, PAGE_END - PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
+	expect_copy(test);
+	expect_no_memory(test, try_copy_range, NULL);
+}
+
+/* The lookup of pages in tables */
+
+/* Tables for TTBR0 with an entry at some address and level */
+static struct trans_pgd_walk walk_with(struct kunit *test, unsigned long addr,
+				       int level, u64 desc)
+{
+	struct trans_pgd_test *t = test->priv;
+
+	start_over(test);
+	put(test, t->live, addr, level, desc);
+	return trans_pgd_walk_ttbr0(virt_to_phys(t->live), 64 - VA_BITS);
+}
+
+static void expect_desc(struct kunit *test, u64 desc, enum trans_pgd_use use,
+			const char *want)
+{
+	unsigned long addr = 5 * PAGE_SIZE;
+	struct trans_pgd_walk walk = walk_with(test, addr, 3, desc);
+
+	expect_check(test, &walk, addr, __pte_to_phys(__pte(desc)), use, want);
+}
+
+static void trans_pgd_check_permissions(struct kunit *test)
+{
+	phys_addr_t phys = phys_of(LINEAR_START + 9 * PAGE_SIZE);
+	u64 rw = leaf(phys, 3, PAGE_KERNEL), ro = leaf(phys, 3, PAGE_KERNEL_RO);
+	u64 rox = leaf(phys, 3, PAGE_KERNEL_ROX);
+	u64 rwx = leaf(phys, 3, PAGE_KERNEL_EXEC);
+
+	expect_desc(test, rw, TRANS_PGD_READ, NULL);
+	expect_desc(test, rw, TRANS_PGD_WRITE, NULL);
+	expect_desc(test, rw, TRANS_PGD_EXEC, "not executable");
+	expect_desc(test, ro, TRANS_PGD_READ, NULL);
+	expect_desc(test, ro, TRANS_PGD_WRITE, "read-only");
+	expect_desc(test, ro, TRANS_PGD_EXEC, "not executable");
+	expect_desc(test, rox, TRANS_PGD_READ, "executable");
+	expect_desc(test, rox, TRANS_PGD_WRITE, "read-only");
+	expect_desc(test, rox, TRANS_PGD_EXEC, NULL);
+	expect_desc(test, rwx, TRANS_PGD_READ, "executable");
+	expect_desc(test, rwx, TRANS_PGD_WRITE, "executable");
+	expect_desc(test, rwx, TRANS_PGD_EXEC, NULL);
+}
+
+static void trans_pgd_check_attributes(struct kunit *test)
+{
+	phys_addr_t phys = phys_of(LINEAR_START + 9 * PAGE_SIZE);
+	const u64 other[] = { MT_NORMAL_NC, MT_NORMAL_WT, MT_DEVICE_GRE };
+	u64 rw = leaf(phys, 3, PAGE_KERNEL);
+	int i;
+
+	expect_desc(test, rw & ~PTE_AF, TRANS_PGD_READ, "not accessible");
+	expect_desc(test, rw | PTE_USER, TRANS_PGD_WRITE, "not accessible");
+	expect_desc(test, leaf(phys, 3, __pgprot(PROT_NORMAL_TAGGED)),
+		    TRANS_PGD_WRITE, NULL);
+	for (i = 0; i < ARRAY_SIZE(other); i++)
+		expect_desc(test, (rw & ~PTE_ATTRINDX_MASK) |
+				  PTE_ATTRINDX(other[i]), TRANS_PGD_WRITE,
+			    "not Normal cacheable memory");
+}
+
+static void trans_pgd_check_mapped(struct kunit *test)
+{
+	phys_addr_t phys = phys_of(LINEAR_START + 9 * PAGE_SIZE);
+	unsigned long addr = 5 * PAGE_SIZE;
+	u64 rw = leaf(phys, 3, PAGE_KERNEL);
+	struct trans_pgd_walk walk = walk_with(test, addr, 3, rw);
+
+	expect_check(test, &walk, addr, phys + PAGE_SIZE, TRANS_PGD_READ,
+		     "mapped to another page");
+	expect_check(test, &walk, addr, 0, TRANS_PGD_READ,
+		     "mapped to another page");
+	expect_check(test, &walk, addr + PAGE_SIZE, phys + PAGE_SIZE,
+		     TRANS_PGD_READ, "not mapped");
+	expect_check(test, &walk, addr - PAGE_SIZE, phys - PAGE_SIZE,
+		     TRANS_PGD_READ, "not mapped");
+	expect_check(test, &walk, addr + LEVEL_SIZE(2), phys, TRANS_PGD_READ,
+		     "not mapped");
+	expect_desc(test, rw & ~PTE_VALID, TRANS_PGD_READ, "not mapped");
+	expect_desc(test, 0, TRANS_PGD_READ, "not mapped");
+}
+
+static void trans_pgd_check_range(struct kunit *test)
+{
+	phys_addr_t phys = phys_of(LINEAR_START);
+	u64 rw = leaf(phys, 3, PAGE_KERNEL);
+	const char *out = "not in the range of the tables";
+	struct trans_pgd_walk walk = walk_with(test, 0, 3, rw);
+
+	expect_check(test, &walk, 0, phys, TRANS_PGD_READ, NULL);
+	expect_check(test, &walk, BIT_ULL(VA_BITS), phys, TRANS_PGD_READ, out);
+	expect_check(test, &walk, LINEAR_START, phys, TRANS_PGD_READ, out);
+
+	/* For TTBR1, and with no more bits than the CPU has */
+	walk = walk_with(test, LINEAR_START, 3, rw);
+	walk = trans_pgd_walk_ttbr1(walk.pgd);
+	expect_check(test, &walk, LINEAR_START, phys, TRANS_PGD_READ, NULL);
+	expect_check(test, &walk, LINEAR_START - PAGE_SIZE, phys,
+		     TRANS_PGD_READ, out);
+	expect_check(test, &walk, 0, phys, TRANS_PGD_READ, out);
+	expect_check(test, &walk, BIT_ULL(vabits_actual) - 1, phys,
+		     TRANS_PGD_READ, out);
+	expect_check(test, &walk, -PAGE_SIZE, phys, TRANS_PGD_READ,
+		     "not mapped");
+}
+
+/* A block, and a page, at every level */
+static void trans_pgd_check_levels(struct kunit *test)
+{
+	const char *bad = "mapped by an entry that the level does not have";
+	struct trans_pgd_walk walk;
+	int level;
+
+	for (level = KERNEL_TOP_LEVEL; level <= 3; level++) {
+		bool good = level < 3 && level >= FIRST_BLOCK_LEVEL;
+		unsigned long last = LEVEL_SIZE(level) - PAGE_SIZE;
+		phys_addr_t phys = phys_of(LINEAR_START);
+
+		walk = walk_with(test, LEVEL_SIZE(level), level,
+				 leaf(phys, level, PAGE_KERNEL) &
+				 ~PTE_TABLE_BIT);
+		expect_check(test, &walk, LEVEL_SIZE(level), phys,
+			     TRANS_PGD_WRITE, good ? NULL : bad);
+		expect_check(test, &walk, LEVEL_SIZE(level) + last, phys + last,
+			     TRANS_PGD_WRITE, good ? NULL : bad);
+		expect_check(test, &walk, 0, phys, TRANS_PGD_WRITE,
+			     "not mapped");
+	}
+}
+
+static void trans_pgd_check_tables(struct kunit *test)
+{
+	phys_addr_t phys = phys_of(LINEAR_START);
+	unsigned long addr = 5 * PAGE_SIZE;
+	struct trans_pgd_test *t = test->priv;
+	struct trans_pgd_walk walk;
+	int level, bit;
+
+	for (level = KERNEL_TOP_LEVEL; level < 3; level++) {
+		for (bit = 59; bit <= 63; bit++) {
+			walk = walk_with(test, addr, 3,
+					 leaf(phys, 3, PAGE_KERNEL));
+			*entry_at(test, t->live, VA_BITS, addr, level) |=
+				BIT_ULL(bit);
+			/* NSTable, bit 63, is for the secure world only */
+			expect_check(test, &walk, addr, phys, TRANS_PGD_READ,
+				     bit == 63 ? NULL :
+				     "below a table with restrictions");
+		}
+	}
+}
+
+/* What was found last is used again for all that it maps, and for no more. */
+static void trans_pgd_check_remembers(struct kunit *test)
+{
+	unsigned long addr = 3 * LEVEL_SIZE(2), size = LEVEL_SIZE(2);
+	phys_addr_t phys = phys_of(LINEAR_START);
+	struct trans_pgd_test *t = test->priv;
+	struct trans_pgd_walk walk;
+
+	walk = walk_with(test, addr, 2, leaf(phys, 2, PAGE_KERNEL));
+	KUNIT_EXPECT_EQ(test, walk.size, 0UL);
+	expect_check(test, &walk, addr + PAGE_SIZE, phys + PAGE_SIZE,
+		     TRANS_PGD_WRITE, NULL);
+	KUNIT_EXPECT_EQ(test, walk.base, addr);
+	KUNIT_EXPECT_EQ(test, walk.size, size);
+	put(test, t->live, addr, 2, 0);
+	expect_check(test, &walk, addr, phys, TRANS_PGD_WRITE, NULL);
+	expect_check(test, &walk, addr, phys, TRANS_PGD_EXEC, "not executable");
+	expect_check(test, &walk, addr, phys + PAGE_SIZE, TRANS_PGD_WRITE,
+		     "mapped to another page");
+	expect_check(test, &walk, addr + size - PAGE_SIZE,
+		     phys + size - PAGE_SIZE, TRANS_PGD_READ, NULL);
+
+	/* Beside it is walked, and then nothing is remembered */
+	put(test, t->live, addr - PAGE_SIZE, 3,
+	    leaf(phys, 3, PAGE_KERNEL_RO));
+	expect_check(test, &walk, addr + size, phys + size, TRANS_PGD_READ,
+		     "not mapped");
+	expect_check(test, &walk, addr, phys, TRANS_PGD_READ, "not mapped");
+	expect_check(test, &walk, addr - PAGE_SIZE, phys, TRANS_PGD_READ, NULL);
+	KUNIT_EXPECT_EQ(test, walk.base, addr - PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, walk.size, PAGE_SIZE);
+	expect_check(test, &walk, addr - PAGE_SIZE, phys, TRANS_PGD_WRITE,
+		     "read-only");
+	expect_check(test, &walk, addr - 2 * PAGE_SIZE, phys - PAGE_SIZE,
+		     TRANS_PGD_READ, "not mapped");
+}
+
+/* Code */
+
+static void trans_pgd_copy_code_bytes(struct kunit *test)
+{
+	const size_t sizes[] = { 4, 128, SZ_2K, PAGE_SIZE - 4, PAGE_SIZE };
+	u8 *code = new_page(test), *page = new_page(test);
+	int i;
+
+	prandom_bytes(code, PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		memset(page, 0xa5, PAGE_SIZE);
+		trans_pgd_copy_code(page, code, sizes[i]);
+		KUNIT_EXPECT_EQ(test, memcmp(page, code, sizes[i]), 0);
+		KUNIT_EXPECT_PTR_EQ(test, memchr_inv(page + sizes[i], 0xa5,
+						     PAGE_SIZE - sizes[i]),
+				    NULL);
+	}
+}
+
+static void trans_pgd_copy_el2_vectors_bytes(struct kunit *test)
+{
+	phys_addr_t vectors = UNTOUCHED;
+	struct trans_pgd_test *t = test->priv;
+	const u32 *have, *want = (const u32 *)trans_pgd_el2_vectors;
+
+	KUNIT_ASSERT_EQ(test, 0, trans_pgd_copy_el2_vectors(&t->info,
+							    &vectors));
+	KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages, 1U);
+	KUNIT_EXPECT_EQ(test, offset_in_page(vectors), 0UL);
+	have = page_address(list_first_entry(&t->taken, struct page, lru));
+	KUNIT_EXPECT_EQ(test, virt_to_phys(have), vectors);
+	KUNIT_EXPECT_EQ(test, memcmp(have, want, SZ_2K), 0);
+	/* An instruction at each of the 16 vectors, and nothing after them */
+	KUNIT_EXPECT_NE(test, have[SZ_2K / 4 - 32], 0U);
+	KUNIT_EXPECT_PTR_EQ(test, memchr_inv(have + SZ_2K / 4, 0,
+					     PAGE_SIZE - SZ_2K), NULL);
+	give_back(test);
+}
+
+static int try_copy_el2_vectors(struct kunit *test, void *arg)
+{
+	struct trans_pgd_test *t = test->priv;
+	phys_addr_t vectors = UNTOUCHED;
+	int ret = trans_pgd_copy_el2_vectors(&t->info, &vectors);
+
+	if (ret)
+		KUNIT_EXPECT_EQ(test, vectors, (phys_addr_t)UNTOUCHED);
+	return ret;
+}
+
+static void trans_pgd_copy_el2_vectors_no_memory(struct kunit *test)
+{
+	expect_no_memory(test, try_copy_el2_vectors, NULL);
+}
+
+static struct kunit_case trans_pgd_test_cases[] = {
+	KUNIT_CASE(trans_pgd_map_page_low),
+	KUNIT_CASE(trans_pgd_map_page_high),
+	KUNIT_CASE(trans_pgd_map_page_top_of_range),
+	KUNIT_CASE(trans_pgd_map_page_out_of_range),
+	KUNIT_CASE(trans_pgd_map_page_no_memory),
+	KUNIT_CASE(trans_pgd_map_identity_page),
+	KUNIT_CASE(trans_pgd_map_identity_high),
+	KUNIT_CASE(trans_pgd_map_identity_out_of_reach),
+	KUNIT_CASE(trans_pgd_map_identity_no_memory),
+	KUNIT_CASE(trans_pgd_copy_live_maps_memory),
+	KUNIT_CASE(trans_pgd_copy_live_reaches_kernel),
+	KUNIT_CASE(trans_pgd_copy_live_size),
+	KUNIT_CASE(trans_pgd_copy_live_no_memory),
+	KUNIT_CASE(trans_pgd_copy_empty),
+	KUNIT_CASE(trans_pgd_copy_page),
+	KUNIT_CASE(trans_pgd_copy_read_only),
+	KUNIT_CASE(trans_pgd_copy_keeps_attributes),
+	KUNIT_CASE(trans_pgd_copy_invalid),
+	KUNIT_CASE(trans_pgd_copy_invalid_table),
+	KUNIT_CASE(trans_pgd_copy_holes),
+	KUNIT_CASE(trans_pgd_copy_full_table),
+	KUNIT_CASE(trans_pgd_copy_odd_attribute),
+	KUNIT_CASE(trans_pgd_copy_misplaced_table),
+	KUNIT_CASE(trans_pgd_copy_contiguous),
+	KUNIT_CASE(trans_pgd_copy_blocks),
+	KUNIT_CASE(trans_pgd_copy_full_table_of_blocks),
+	KUNIT_CASE(trans_pgd_copy_last_entry),
+	KUNIT_CASE(trans_pgd_copy_part),
+	KUNIT_CASE(trans_pgd_copy_no_memory),
+	KUNIT_CASE(trans_pgd_check_permissions),
+	KUNIT_CASE(trans_pgd_check_attributes),
+	KUNIT_CASE(trans_pgd_check_mapped),
+	KUNIT_CASE(trans_pgd_check_range),
+	KUNIT_CASE(trans_pgd_check_levels),
+	KUNIT_CASE(trans_pgd_check_tables),
+	KUNIT_CASE(trans_pgd_check_remembers),
+	KUNIT_CASE(trans_pgd_copy_code_bytes),
+	KUNIT_CASE(trans_pgd_copy_el2_vectors_bytes),
+	KUNIT_CASE(trans_pgd_copy_el2_vectors_no_memory),
+	{}
+};
+
+static struct kunit_suite trans_pgd_test_suite = {
+	.name = "trans_pgd",
+	.init = trans_pgd_test_init,
+	.exit = trans_pgd_test_exit,
+	.test_cases = trans_pgd_test_cases,
+};
+
+kunit_test_suite(trans_pgd_test_suite);

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What tests inside of the guest say: TAP, as KUnit prints it to the kernel's log and
+kselftest to the console."""
+
+import re
+import typing
+
+from lab.util import LabError
+
+KERNEL_TIME = re.compile(r"^\[ *\d+\.\d+\]\s?", re.MULTILINE)
+PLAN = re.compile(r"( *)1\.\.(\d+)\s*$")
+RESULT = re.compile(r"( *)(not )?ok (\d+) (?:- )?([^#]*?)\s*(?:#\s*(.*?))?\s*$")
+NOTE = re.compile(r"\s*#|\s{4}")
+
+
+class Result(typing.NamedTuple):
+    """One line "ok" or "not ok"."""
+    name: str
+    ok: bool
+    detail: str             # of the line itself, "SKIP why", and what was said before it
+    depth: int              # columns that it is indented by; a subtest is by more
+
+    @property
+    def skipped(self):
+        """Whether it has not run."""
+        return self.detail.upper().startswith("SKIP")
+
+
+def results(text):
+    """The results in a console's text, in their order.
+
+    Lines that are no TAP are passed over. LabError: fewer or more results than the
+    plan says ("1..39"), or a number out of order.
+    """
+    found, notes, plans = [], [], {}
+
+    def close(depth):
+        """The plans this deep, or deeper, have come to their end."""
+        for column in [column for column in plans if column >= depth]:
+            planned, seen = plans.pop(column)
+            if seen != planned:
+                raise LabError(f"TAP: {seen} results where {planned} were planned")
+
+    for line in KERNEL_TIME.sub("", text).splitlines():
+        if match := PLAN.match(line):
+            close(len(match[1]))
+            plans[len(match[1])] = [int(match[2]), 0]
+        elif match := RESULT.match(line):
+            depth = len(match[1])
+            close(depth + 1)
+            if depth in plans:
+                plans[depth][1] += 1
+                if plans[depth][1] != int(match[3]):
+                    raise LabError(f"TAP: '{line.strip()}' is number {plans[depth][1]}")
+            said = [match[5]] if match[5] else []
+            found.append(Result(match[4], not match[2], "\n".join(said + notes), depth))
+            notes = []
+        elif NOTE.match(line):
+            notes.append(line.strip())
+    close(0)
+    return found
