@@ -74,7 +74,7 @@ def outcome(program, kernel, logs):
             if program != "kexec_fault":        # it looks for leaks itself, and knows v5.10's
                 leaks(machine)
             lockdep(machine)
-        return {name: (good, skipped, text) for name, good, skipped in tap.parse(text)}, None
+        return {name: (good, skipped, text) for name, good, skipped in tap.kselftest(text)}, None
     except LabError as error:
         return None, error
 

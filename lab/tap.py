@@ -1,15 +1,72 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The results that kernel tests print, as the Test Anything Protocol has them."""
+"""What tests inside of the guest say: TAP, in the two dialects that the kernel has. KUnit's
+is nested and in the middle of the kernel's log; kselftest's harness has the names of skipped
+tests in a comment only."""
 
 import re
+import typing
 
-RESULT = re.compile(r"^(not ok|ok) (\d+)(?: - | )?(.*)$")
-PLAN = re.compile(r"^1\.\.(\d+)\b(?: # SKIP (.*))?$")
+from lab.util import LabError
+
+KERNEL_TIME = re.compile(r"^\[ *\d+\.\d+\]\s?", re.MULTILINE)
+PLAN = re.compile(r"( *)1\.\.(\d+)\s*$")
+RESULT = re.compile(r"( *)(not )?ok (\d+) (?:- )?([^#]*?)\s*(?:#\s*(.*?))?\s*$")
+NOTE = re.compile(r"\s*#|\s{4}")
+FLAT_RESULT = re.compile(r"^(not ok|ok) (\d+)(?: - | )?(.*)$")
+FLAT_PLAN = re.compile(r"^1\.\.(\d+)\b(?: # SKIP (.*))?$")
 # kselftest_harness.h does not name a skipped test in its result, but here, before it runs.
 RUNS = re.compile(r"^#\s+RUN\s+(\S+) \.\.\.$")
 
 
-def parse(text):
+class Result(typing.NamedTuple):
+    """One line "ok" or "not ok"."""
+    name: str
+    ok: bool
+    detail: str             # of the line itself, "SKIP why", and what was said before it
+    depth: int              # columns that it is indented by; a subtest is by more
+
+    @property
+    def skipped(self):
+        """Whether it has not run."""
+        return self.detail.upper().startswith("SKIP")
+
+
+def kunit(text):
+    """The results in a console's text, in their order.
+
+    Lines that are no TAP are passed over. LabError: fewer or more results than the
+    plan says ("1..39"), or a number out of order.
+    """
+    found, notes, plans = [], [], {}
+
+    def close(depth):
+        """The plans this deep, or deeper, have come to their end."""
+        for column in [column for column in plans if column >= depth]:
+            planned, seen = plans.pop(column)
+            if seen != planned:
+                raise LabError(f"TAP: {seen} results where {planned} were planned")
+
+    for line in KERNEL_TIME.sub("", text).splitlines():
+        if match := PLAN.match(line):
+            close(len(match[1]))
+            plans[len(match[1])] = [int(match[2]), 0]
+        elif match := RESULT.match(line):
+            depth = len(match[1])
+            close(depth + 1)
+            if depth in plans:
+                plans[depth][1] += 1
+                if plans[depth][1] != int(match[3]):
+                    raise LabError(f"TAP: '{line.strip()}' is number {plans[depth][1]}")
+            said = [match[5]] if match[5] else []
+            found.append(Result(match[4], not match[2], "\n".join(said + notes), depth))
+            notes = []
+        elif NOTE.match(line):
+            notes.append(line.strip())
+    close(0)
+    return found
+
+
+def kselftest(text):
     """[(name, whether it is ok, why it was skipped or None)], in order.
 
     A test that is missing in the end, by the plan, is in the list as one that is not ok.
@@ -18,12 +75,12 @@ def parse(text):
     for line in text.splitlines():
         if match := RUNS.match(line):
             runs = match[1]
-        elif match := PLAN.match(line):
+        elif match := FLAT_PLAN.match(line):
             planned = int(match[1])
             if match[2]:
                 results.append(("all", True, match[2]))
                 planned = 1
-        elif match := RESULT.match(line):
+        elif match := FLAT_RESULT.match(line):
             name, _, directive = match[3].partition("# ")
             word, _, reason = directive.partition(" ")
             results.append((name.strip() or runs or f"test {match[2]}", match[1] == "ok",

@@ -17,7 +17,7 @@ from lab.util import BUILD, LAB, TOP, LabError, main, output, remove, say
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
 # Configurations of the series that files of tests are about.
-CONFIGS = {"test_selftest": "debug"}
+CONFIGS = {"test_selftest": "debug", "test_kunit": "kasan", "test_kasan": "kasan"}
 
 
 @functools.cache
@@ -63,7 +63,7 @@ def command(words):
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
     return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", os.environ.get("JOBS") or "2",
-                           "--dist=loadgroup",
+                           "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 
 

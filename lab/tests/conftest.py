@@ -39,11 +39,13 @@ def base_bench(request, level):
     return make_bench(request, level, "base")
 
 
-def make_bench(request, level, flavour):
-    """A bench whose logs have the name of the test."""
+def make_bench(request, level, flavour, config="small"):
+    """A bench whose logs have the name of the test, and of a configuration but small."""
     name = re.sub(r"[^\w]+", "-", request.node.name.removeprefix("test_")).strip("-")
+    if config != "small":
+        name = f"{config}-{name}"
     marker = request.node.get_closest_marker("payload")
-    return Bench(name, level, TEST_LOGS, flavour, marker.args[0] if marker else PAYLOAD)
+    return Bench(name, level, TEST_LOGS, flavour, marker.args[0] if marker else PAYLOAD, config)
 
 
 def pytest_configure(config):

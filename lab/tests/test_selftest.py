@@ -9,9 +9,9 @@ import pytest
 from lab import build, scenario, selftest, tap
 from lab.machine import Machine
 from lab.selftest import MEMORY, PROGRAMS, leaks, lockdep
-from lab.util import BUILD, LabError
+from lab.util import TEST_LOGS, LabError
 
-LOGS = BUILD / "test/log"
+LOGS = TEST_LOGS
 MIB = 16                        # of random data, for this kernel is ten times as slow
 # Why a test of tools/testing/selftests/kexec cannot run on an emulated machine, if it cannot.
 KEXEC = {"test_kexec_load.sh": None, "test_kexec_file_load.sh": "pesign not found"}
@@ -62,7 +62,8 @@ def test_kernels_own(script):
         # machine but those with secure boot: it is set to where nothing is.
         text = machine.sh("mkdir -p /boot /tmp/vars /tmp/disk /tmp/kexec; "
                           "ln -s /mnt/Image /boot/vmlinuz-$(uname -r); "
-                          "mount -t ext2 -o ro /dev/vdb /tmp/disk; cp /tmp/disk/kexec/* /tmp/kexec; "
+                          "mount -t ext2 -o ro /dev/vdb /tmp/disk; "
+                          "cp /tmp/disk/kexec/* /tmp/kexec; "
                           "cd /tmp/kexec; "
                           "sed -i 's,local efi_vars$,&; efi_vars=/tmp/vars,' kexec_common_lib.sh; "
                           f"sh ./{script}; echo RESULT $?")
@@ -85,7 +86,7 @@ def test_handover(bench):
         machine.expect("Bye!", what="the old kernel's last word")
         machine.expect(r"TAP version 13\r", what="kexec_handover in the new kernel")
         machine.expect(r"Totals: ", what="its end")
-        said = tap.parse("\n".join(machine.child.before.replace("\r", "").splitlines()))
+        said = tap.kselftest("\n".join(machine.child.before.replace("\r", "").splitlines()))
         assert [(name, good) for name, good, _ in said] == [("command_line", True),
                                                             ("numbers", True)]
         machine.wait_ready()

@@ -96,7 +96,7 @@ def test_apply_conflict(user_tree):
     before = snapshot(user_tree)
     done = apply(user_tree)
     assert done.returncode == 1
-    assert "0002-" in done.stderr and HIBERNATE in done.stderr, done.stderr
+    assert "hibernate-use-the-transitional" in done.stderr and HIBERNATE in done.stderr, done.stderr
     assert snapshot(user_tree) == before
 
 
