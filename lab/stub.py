@@ -101,15 +101,21 @@ class Stub:
         self.expect("qXfer:features:read:target.xml:0,800", "l")
         self.expect(f"P{number:x}={value.to_bytes(8, 'little').hex()}", "OK")
 
+    def memory(self, address, size):
+        """Memory at a virtual address; few bytes, for it has to fit into a packet."""
+        answer = self.ask(f"m{address:x},{size:x}")
+        if len(answer) != 2 * size:
+            raise LabError(f"{address:#x} cannot be read: nothing is mapped there ({answer})")
+        return bytes.fromhex(answer)
+
     def word(self, address):
         """Four bytes of memory at a virtual address."""
-        return int.from_bytes(bytes.fromhex(self.ask(f"m{address:x},4")), "little")
+        return int.from_bytes(self.memory(address, 4), "little")
 
     def physical_memory(self, address, size):
         """Memory at a physical address, at most a page."""
         self.expect("Qqemu.PhyMemMode:1", "OK")
-        data = bytes.fromhex("".join(self.ask(f"m{address + offset:x},{CHUNK:x}")
-                                     for offset in range(0, size, CHUNK)))
+        data = b"".join(self.memory(address + offset, CHUNK) for offset in range(0, size, CHUNK))
         self.expect("Qqemu.PhyMemMode:0", "OK")
         return data
 
