@@ -22,7 +22,7 @@ RESULTS = BUILD / "test/matrix"
 REPORT = BUILD / "test/matrix.html"
 BUFFER = 16                     # MiB of random memory to hibernate with
 # Seconds until a kernel answers; one with a lot of memory takes its time.
-BOOT = 5 * PATIENCE
+BOOT = 2 * PATIENCE
 MACHINE_KEYS = {"cpu": str, "board": str, "memory": int, "smp": int, "nodes": int, "seed": int,
                 "start": int, "burst": int, "uefi": bool}
 KEYS = {"kernel", "flavour", "level", "append", "payload", "before", "after", "crash", "debian",
