@@ -8,6 +8,7 @@ Then the kernel does a kexec and a hibernation at one level. Data have to arrive
 Whether the MMU was on is only shown, for before the patch that sees to it it is not.
 """
 
+import concurrent.futures
 import os
 import shutil
 import subprocess
@@ -54,7 +55,7 @@ def make(compiler, pages, out, *goals):
     """make goals in `out`; return what was said. `out` is just below the source, so that
     names in it are relative, and ccache finds what was compiled for another tree."""
     env = make_env(compiler)
-    build.configure(LINUX, out, PAGES[pages], env)
+    build.configure(LINUX, out, check.config(LINUX, PAGES[pages]), env)
     done = subprocess.run(["make", "-C", str(LINUX), f"O={out}", f"-j{os.cpu_count()}", *goals],
                           env=env, text=True, stdin=subprocess.DEVNULL, check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -113,10 +114,13 @@ class Bisection:
     def compile(self):
         """Compile the files of the series as they are now; raise at a new warning."""
         new = []
-        for which in self.builds:
-            found = warnings(*which)
-            known = self.known.setdefault(which, found)
-            new += [f"{' '.join(which)}: {text}" for text in check.new_messages(found, known)]
+        # At once, for most of what make does for a few files is not parallel.
+        with concurrent.futures.ThreadPoolExecutor(len(self.builds)) as pool:
+            for which, found in zip(self.builds, pool.map(lambda which: warnings(*which),
+                                                          self.builds)):
+                known = self.known.setdefault(which, found)
+                new += [f"{' '.join(which)}: {text}"
+                        for text in check.new_messages(found, known)]
         if new:
             raise LabError("\n    ".join(["new warnings:", *new]))
 
