@@ -8,6 +8,7 @@ Then the kernel does a kexec and a hibernation at one level. Data have to arrive
 Whether the MMU was on is only shown, for before the patch that sees to it it is not.
 """
 
+import concurrent.futures
 import os
 import shutil
 import subprocess
@@ -43,7 +44,8 @@ def checkout(commit):
 def make(compiler, pages, out, *goals):
     """make goals in `out`; return what was said. `out` is just below the source, so that
     names in it are relative, and ccache finds what was compiled for another tree."""
-    config = PAGES[pages] + (f"+{build.CLANG}" if compiler == "clang" else "")
+    config = check.config(LINUX, PAGES[pages])
+    config += f"+{build.CLANG}" if compiler == "clang" else ""
     build.configure(LINUX, out, config)
     done = subprocess.run(build.make(LINUX, out, config, f"-j{os.cpu_count()}", *goals),
                           env=build.make_env(config), text=True, stdin=subprocess.DEVNULL,
@@ -103,10 +105,13 @@ class Bisection:
     def compile(self):
         """Compile the files of the series as they are now; raise at a new warning."""
         new = []
-        for which in self.builds:
-            found = warnings(*which)
-            known = self.known.setdefault(which, found)
-            new += [f"{' '.join(which)}: {text}" for text in check.new_messages(found, known)]
+        # At once, for most of what make does for a few files is not parallel.
+        with concurrent.futures.ThreadPoolExecutor(len(self.builds)) as pool:
+            for which, found in zip(self.builds, pool.map(lambda which: warnings(*which),
+                                                          self.builds)):
+                known = self.known.setdefault(which, found)
+                new += [f"{' '.join(which)}: {text}"
+                        for text in check.new_messages(found, known)]
         if new:
             raise LabError("\n    ".join(["new warnings:", *new]))
 

@@ -72,6 +72,12 @@ def objects():
             if not name.startswith("tools/") and not name.endswith("/asm-offsets.c")]
 
 
+def config(src, pages="small"):
+    """A configuration, see build.fragment(), that compiles all that `src` has of objects()."""
+    tests = [name for name in objects() if name.endswith("_test.c") and (src / name).is_file()]
+    return f"{pages}+kunit" if tests else pages
+
+
 def touched_in_base():
     """What the series changes and the base has."""
     tree.tree()
@@ -128,8 +134,10 @@ def sparse():
 
 def sparse_messages(which, names):
     """What sparse says of these files of a kernel."""
-    out = build.kernel(which)
-    text = said(["make", "-C", build.source(which), f"O={out.resolve()}", "C=2", "CHECK=sparse",
+    src, out = build.source(which), BUILD / f"check/{which}"
+    build.configure(src, out, config(src))
+    text = said(["make", "-C", src, f"O={out.resolve()}", "C=2", "CHECK=sparse",
+                 f"-j{os.cpu_count()}",
                  *(f"{name[:-1]}o" for name in names)], env=build.make_env())
     # A file that does not compile, or a sparse that is not there, is no clean file.
     unchecked = [name for name in names if not re.search(rf"CHECK +\S*{re.escape(name)}$", text,
