@@ -12,7 +12,7 @@ from lab.selftest import MEMORY, PROGRAMS, leaks, lockdep
 from lab.util import TEST_LOGS, LabError
 
 LOGS = TEST_LOGS
-MIB = 16                        # of random data, for this kernel is ten times as slow
+MIB = 16                        # of random data: enough, and this kernel is slow
 # Why a test of tools/testing/selftests/kexec cannot run on an emulated machine, if it cannot.
 KEXEC = {"test_kexec_load.sh": None, "test_kexec_file_load.sh": "pesign not found"}
 
@@ -20,6 +20,14 @@ KEXEC = {"test_kexec_load.sh": None, "test_kexec_file_load.sh": "pesign not foun
 def grouped(program, *values):
     """Parameters of a test that needs the program's machine: one worker runs them all."""
     return pytest.param(program, *values, marks=pytest.mark.xdist_group(program))
+
+
+def debug_bench(name):
+    """A bench whose machines run the kernel that checks itself, and load the small one: the
+    debug kernel takes a minute to boot from a kexec, and to load it shows nothing more."""
+    bench = scenario.Bench(name, "el1", LOGS, payload=MIB)
+    bench.kernel = build.kernel("series", "debug") / "arch/arm64/boot/Image"
+    return bench
 
 
 def results(program):
@@ -53,7 +61,7 @@ def test_no_other_case(program):
 @pytest.mark.parametrize("script", KEXEC)
 def test_kernels_own(script):
     """tools/testing/selftests/kexec, which v5.10 has for x86 only, on arm64."""
-    bench = scenario.Bench(f"selftest-{script}", "el1", LOGS, config="debug", payload=MIB)
+    bench = debug_bench(f"selftest-{script}")
     with Machine(f"selftest-{script}", "el1", bench.kernel, bench.initrd, LOGS, memory=MEMORY,
                  images=[bench.image, selftest.disk()]) as machine:
         machine.wait_ready()
@@ -96,8 +104,8 @@ def test_handover(bench):
 
 
 def test_debug_kexec():
-    """On the kernel that checks itself: kexec, before and behind which nothing is lost."""
-    bench = scenario.Bench("debug-kexec", "el1", LOGS, config="debug", payload=MIB)
+    """On the kernel that checks itself: loads and unloads lose nothing, and it hands over."""
+    bench = debug_bench("debug-kexec")
     with bench.machine() as machine:
         machine.wait_ready()
         for options in ("-s -l", "-s -u", "-c -l", "-c -u", "-s -l"):
@@ -108,13 +116,11 @@ def test_debug_kexec():
         leaks(machine)
         lockdep(machine)
         scenario.prove_mmu_on(machine, scenario.hand_over(machine), least=MIB << 20)
-        leaks(machine)
-        lockdep(machine)
 
 
 def test_debug_hibernate():
     """The same for hibernation, the kernel that is resumed, and a kexec from there."""
-    bench = scenario.Bench("debug-hibernate", "el1", LOGS, config="debug", payload=MIB)
+    bench = debug_bench("debug-hibernate")
     with bench.swap() as swap:
         with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
             machine.wait_ready()
@@ -130,7 +136,7 @@ def test_debug_hibernate():
 
 def test_leaks_finds_one():
     """The check for leaks can fail: it finds the one that v5.10 itself has."""
-    bench = scenario.Bench("debug-leak", "el1", LOGS, config="debug", payload=MIB)
+    bench = debug_bench("debug-leak")
     with bench.machine(append=scenario.CRASH) as machine:
         machine.wait_ready()
         scenario.mount(machine)
