@@ -10,6 +10,7 @@ help:
 	@echo '                      LEVEL=el1|nvhe|vhe: how it is booted; KERNEL=base: without'
 	@echo 'make test             every test; T="WORDS" runs those whose names have all of them'
 	@echo '                      JOBS=N: machines at a time, 2 if not said'
+	@echo 'make matrix           the machines of lab/machines.cfg alone; T= as above'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -27,6 +28,9 @@ run:
 
 test: host
 	@$(PYTHON) -m lab.test $(T)
+
+matrix: host
+	@$(PYTHON) -m lab.test matrix $(T)
 
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
@@ -46,4 +50,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test tree series apply refresh kernel fetch host clean
+.PHONY: help run test matrix tree series apply refresh kernel fetch host clean
