@@ -18,6 +18,7 @@ help:
 	@echo 'make mutants          bugs put into the series on purpose, and the tests that catch them;'
 	@echo '                      M="WORDS" those whose names have all the words'
 	@echo 'make bisect           each patch by itself: builds by gcc and clang, kexec, hibernation'
+	@echo 'make matrix           the machines of lab/machines.cfg alone; T= as above'
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
@@ -48,6 +49,9 @@ mutants: host
 bisect:
 	@$(PYTHON) -m lab.bisect
 
+matrix: host
+	@$(PYTHON) -m lab.test matrix $(T)
+
 tree series apply refresh:
 	@$(PYTHON) -m lab.tree $@
 
@@ -66,4 +70,4 @@ host:
 clean:
 	rm -rf build
 
-.PHONY: help run test check bench mutants bisect tree series apply refresh kernel fetch host clean
+.PHONY: help run test matrix check bench mutants bisect tree series apply refresh kernel fetch host clean

@@ -19,9 +19,9 @@ QEMU_NEEDED = (7, 2)            # the first that Debian builds with TCG plugins
 PACKAGES = """
     gcc libc6-dev binutils make bc bison flex libssl-dev libelf-dev device-tree-compiler ccache
     cpio rsync xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
-    qemu-system-arm ipxe-qemu gdb-multiarch pkg-config libglib2.0-dev
+    qemu-system-arm qemu-efi-aarch64 ipxe-qemu gdb-multiarch pkg-config libglib2.0-dev
+    clang lld llvm perl sparse shellcheck python3-flake8 python3-sphinx
     python3-pytest python3-pexpect python3-pytest-xdist python3-matplotlib
-    perl sparse shellcheck python3-flake8 python3-sphinx
 """.split()
 CROSS_PACKAGES = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
 
