@@ -30,8 +30,8 @@ NOT_IN_LAB = "PREFER_KERNEL_TYPES,CAMELCASE"
 # Of the whole series: see maintainers().
 NOT_OF_MAILS = "FILE_PATH_CHANGES"
 LICENCE = "SPDX-License-Identifier: GPL-2.0"
-# Prose, mails, and what git alone reads.
-UNLICENSED = ("*.md", "*.patch", "cover-letter", ".gitignore")
+# Prose, mails, what git alone reads, and configurations, which have none in the kernel.
+UNLICENSED = ("*.md", "*.patch", "cover-letter", ".gitignore", "*.config")
 
 FINDING = re.compile(r"^(?:ERROR|WARNING|CHECK):(\w+): (.+)\n"
                      r"(?:#\d+: (?:FILE: (\S+):(\d+):)?.*\n)?((?:.+\n)*)", re.MULTILINE)
