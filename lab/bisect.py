@@ -21,7 +21,6 @@ HERE = BUILD / "bisect"
 LINUX = HERE / "linux"
 LEVEL = "nvhe"
 PAYLOAD = 16                    # MiB
-CLANG = ["clang", "lld", "llvm"]
 PAGES = {"4K": "small", "64K": "64k48"}
 IMAGE = LINUX / "lab-image"     # where the kernel is built that is booted
 
@@ -118,7 +117,7 @@ class Bisection:
 
 def command(_):
     """make bisect"""
-    host.ensure(CLANG)
+    host.ensure()
     guest.payload_initramfs(PAYLOAD)
     build.plugin()
     tree.tree()

@@ -38,9 +38,9 @@ def cross_compile():
     return "" if platform.machine() == "aarch64" else "aarch64-linux-gnu-"
 
 
-def missing_packages(more=()):
-    """The Debian packages that are not installed, of those needed always and `more`."""
-    wanted = [*PACKAGES, *more, *(CROSS_PACKAGES if cross_compile() else [])]
+def missing_packages():
+    """The Debian packages that are not installed."""
+    wanted = [*PACKAGES, *(CROSS_PACKAGES if cross_compile() else [])]
     listed = output(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n",
                      *wanted], ok=(0, 1))
     installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
@@ -91,21 +91,18 @@ def check_qemu():
                        "which the lab counts a guest's accesses with")
 
 
-def ensure(more=()):
-    """See that the machine has what the lab needs: install it, or say how to.
-
-    more: Debian packages that only one command needs.
-    """
+def ensure():
+    """See that the machine has what the lab needs: install it, or say how to."""
     if not shutil.which("dpkg-query"):
         if missing := missing_tools():
             raise LabError(f"this machine lacks {', '.join(missing)}; install them (the lab knows "
                            "only Debian's packages)")
-    elif missing := missing_packages(more):
+    elif missing := missing_packages():
         if os.geteuid() != 0:
             raise LabError("Debian packages are missing; run: sudo apt-get install "
                            f"--no-install-recommends {' '.join(missing)}")
         with locked("host"):
-            if missing := missing_packages(more):
+            if missing := missing_packages():
                 install(missing)
     check_python()
     check_qemu()

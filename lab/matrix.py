@@ -368,7 +368,8 @@ def html_report(found):
             (("tables", "table pages"), ("relocated", "bytes relocated"),
              ("mmu_off", "moved with the MMU off")) if result[key] is not None]
         return (f'<td class="{result["outcome"]}">{result["outcome"]} {result["seconds"]:.1f} s '
-                f'{links}<br><small>{html.escape("; ".join(figures) or result["why"])}</small></td>')
+                f'{links}<br><small>{html.escape("; ".join(figures) or result["why"])}</small>'
+                '</td>')
 
     head, *rows = grid(found)
     body = "".join(f"<tr><th>{html.escape(row[0])}</th>{''.join(map(cell, row[1:]))}</tr>\n"
