@@ -57,6 +57,9 @@ class Stub:
                 packet = self.buffer[start + 1:end]
                 self.buffer = self.buffer[end + 3:]
                 self.socket.sendall(b"+")
+                if packet.startswith((b"W", b"X")):
+                    raise LabError("the machine was reset or ended while it was looked at "
+                                   f"(console log: {self.machine.log})")
                 return packet.decode()
             try:
                 more = self.socket.recv(1 << 16)
