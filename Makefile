@@ -10,7 +10,7 @@ help:
 	@echo 'make run              kexec, hibernate and kdump on a kernel with the series'
 	@echo '                      LEVEL=el1|nvhe|vhe: how it is booted; KERNEL=base: without'
 	@echo 'make test             every test; T="WORDS" runs those whose names have all of them'
-	@echo '                      JOBS=N: machines at a time, 2 if not said'
+	@echo '                      JOBS=N: machines at a time, one a CPU if not said'
 	@echo 'make check            checkpatch, sparse and their like on the series and the lab;'
 	@echo '                      AM=all: git am on every v5.10.y that Debian has, too'
 	@echo 'make bench            what hand-overs cost, against the base and v6.1: build/bench/'

@@ -30,8 +30,11 @@ NOT_IN_LAB = "PREFER_KERNEL_TYPES,CAMELCASE"
 # Of the whole series: see maintainers().
 NOT_OF_MAILS = "FILE_PATH_CHANGES"
 LICENCE = "SPDX-License-Identifier: GPL-2.0"
+# What commands of the lab write.
+GENERATED = ("*.svg", "*.json")
 # Prose, mails, what git alone reads, and configurations, which have none in the kernel.
-UNLICENSED = ("*.md", "*.patch", "cover-letter", ".gitignore", "*.config")
+UNLICENSED = (*GENERATED, "*.md", "README", "*.patch", "cover-letter", ".gitignore", "*.config",
+              "config", "settings")
 
 FINDING = re.compile(r"^(?:ERROR|WARNING|CHECK):(\w+): (.+)\n"
                      r"(?:#\d+: (?:FILE: (\S+):(\d+):)?.*\n)?((?:.+\n)*)", re.MULTILINE)
@@ -277,6 +280,8 @@ def white_space():
     """No line ends in a space, and the last one ends."""
     complaints = []
     for path in own_files():
+        if any(map(path.match, GENERATED)):
+            continue
         name, text = path.relative_to(TOP), path.read_text()
         # What a patch finds or takes away is as it is.
         ours = ("+",) if path.suffix == ".patch" else ("",)

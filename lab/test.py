@@ -62,7 +62,7 @@ def command(words):
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
-    return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", os.environ.get("JOBS") or "2",
+    return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", os.environ.get("JOBS") or str(os.cpu_count()),
                            "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 

@@ -140,9 +140,11 @@ static void count_spans(struct qemu_plugin_tb *tb)
 			uint64_t at[] = { spans[s].start, spans[s].stop, spans[s].callee };
 
 			for (k = 0; k < 3; k++) {
-				if (pc == at[k])
-					qemu_plugin_register_vcpu_insn_exec_cb(insn,
-						reached[k], QEMU_PLUGIN_CB_NO_REGS, &spans[s]);
+				if (pc != at[k])
+					continue;
+				qemu_plugin_register_vcpu_insn_exec_cb(insn, reached[k],
+								       QEMU_PLUGIN_CB_NO_REGS,
+								       &spans[s]);
 			}
 		}
 	}
@@ -312,7 +314,8 @@ static int add_span(char *text)
 	*colon++ = 0;
 	span->name = strdup(text);
 	span->start = parse_address(&colon);
-	span->stop = span->callee = NOWHERE;
+	span->stop = NOWHERE;
+	span->callee = NOWHERE;
 	span->entry = !strcmp(colon, "entry");
 	if (span->entry)
 		colon += strlen(colon);
@@ -346,19 +349,20 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 
 		if (!value++)
 			return refuse("not name=value", argv[i]);
-		if (!strncmp(argv[i], "out=", 4))
+		if (!strncmp(argv[i], "out=", 4)) {
 			path = value;
-		else if (!strncmp(argv[i], "lo=", 3))
+		} else if (!strncmp(argv[i], "lo=", 3)) {
 			lo = strtoull(value, NULL, 0);
-		else if (!strncmp(argv[i], "hi=", 3))
+		} else if (!strncmp(argv[i], "hi=", 3)) {
 			hi = strtoull(value, NULL, 0);
-		else if (!strncmp(argv[i], "min=", 4))
+		} else if (!strncmp(argv[i], "min=", 4)) {
 			min_bytes = strtoull(value, NULL, 0);
-		else if (!strncmp(argv[i], "span=", 5) && info->system.max_vcpus == 1) {
+		} else if (!strncmp(argv[i], "span=", 5) && info->system.max_vcpus == 1) {
 			if (add_span(value))
 				return refuse("not NAME:START:STOP[:CALLEE]", value);
-		} else
+		} else {
 			return refuse("unknown argument", argv[i]);
+		}
 	}
 	if (!path)
 		return refuse("missing argument", "out=");
