@@ -126,7 +126,9 @@ class Machine:
         else:
             self.argv += ["-kernel", kernel, "-initrd", initrd]
         if uefi:
-            self.argv += ["-bios", UEFI]
+            # The firmware takes the seed of KASLR from the random numbers.
+            self.argv += ["-bios", UEFI, "-device",
+                          f"virtio-rng-device,bus=virtio-mmio-bus.{SLOTS - 1}"]
         if not reboot:
             self.argv += ["-no-reboot"]
         if gdb:
