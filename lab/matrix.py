@@ -12,7 +12,7 @@ import pathlib
 import re
 import time
 
-from lab import build, fetch, guest, scenario
+from lab import build, fetch, guest, scenario, tap
 from lab.machine import PATIENCE, seconds
 from lab.util import BUILD, LAB, LabError, made_whole
 
@@ -56,7 +56,7 @@ class Cell:
             config, self.entry.get("append", ""),
             {key: int(self.entry[key], 0) if kind is int else kind(self.entry[key])
              for key, kind in MACHINE_KEYS.items() if key in self.entry},
-            FILES.get(self.transition, lambda _: {})(self.entry), self.entry))
+            FILES.get(self.transition, lambda _: {})(self.entry), entry=self.entry))
 
 
 @functools.cache
@@ -185,6 +185,18 @@ def kvm(bench):
     return chain(bench, check)
 
 
+def kunit(bench):
+    """The kernel runs the tests that the library has, while it boots."""
+    with bench.booted() as machine:
+        found = tap.kunit(machine.console())
+    suite = [result for result in found if result.name == "trans_pgd"]
+    wrong = [result.name for result in found if not result.ok]
+    if not suite or wrong:
+        raise LabError(f"KUnit: {', '.join(wrong) or 'no suite has run'} (console log: "
+                       f"{machine.log})")
+    return scenario.Figures(0)
+
+
 def kexec100(bench):
     """100 hand-overs in a row."""
     with bench.booted() as machine:
@@ -285,7 +297,7 @@ def relay_files(entry):
 FILES = {"debian_file": debian_files, "debian_load": debian_files, "debian_kdump": debian_files,
          "installer": installer_files, "relay": relay_files}
 TRANSITIONS = {function.__name__: function for function in
-               (kexec_file, kexec_load, hibernate, kdump, chain, kvm, kexec100, hibernate25,
+               (kexec_file, kexec_load, hibernate, kdump, chain, kunit, kvm, kexec100, hibernate25,
                 kdump25, debian_file, debian_load, debian_kdump, installer, relay)}
 
 

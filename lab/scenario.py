@@ -65,10 +65,10 @@ class Bench:
     flavour: str = "series"     # or "base", or what `built` is
     payload: int = PAYLOAD      # MiB
     config: str = "small"       # of the kernel, see build.fragment()
-    built: pathlib.Path | None = None   # the folder of a kernel that build.kernel() does not know
     append: str = ""            # to the command line of each machine
     options: dict = dataclasses.field(default_factory=dict)     # of each machine, see Machine
     files: dict = dataclasses.field(default_factory=dict)       # more to have in /mnt
+    built: pathlib.Path | None = None   # the folder of a kernel that build.kernel() does not know
 
     def __post_init__(self):
         built = self.built or build.kernel(self.flavour, self.config)

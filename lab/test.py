@@ -62,8 +62,8 @@ def command(words):
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
-    return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", os.environ.get("JOBS") or str(os.cpu_count()),
-                           "--dist", "loadgroup",
+    jobs = os.environ.get("JOBS") or str(os.cpu_count())
+    return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 
 
