@@ -14,8 +14,10 @@ def test_allmodconfig_objects():
                      if name.startswith("arch/arm64/") and name.endswith((".c", ".S"))
                      and "asm-offsets" not in name)     # no object; made before all others
     out.mkdir(parents=True, exist_ok=True)
-    # No plugins: they need the headers of the compiler that they are loaded into.
-    (out / "lab.config").write_text("CONFIG_GCC_PLUGINS=n\n")
+    # No plugins: they need the headers of the compiler that they are loaded into. KUnit
+    # built in, for the library's tests cannot be in a module.
+    (out / "lab.config").write_text("CONFIG_GCC_PLUGINS=n\nCONFIG_KUNIT=y\n"
+                                    "CONFIG_TRANS_PGD_KUNIT_TEST=y\n")
     for targets in ([f"KCONFIG_ALLCONFIG={out}/lab.config", "allmodconfig"],
                     [f"-j{os.cpu_count()}", "KCFLAGS=-Werror", *objects]):
         run(build.make(src, out, "", *targets), " ".join(objects), log="kernel-allmod.log",
