@@ -14,12 +14,12 @@ import time
 
 from lab import build, fetch, guest, scenario, tap
 from lab.machine import PATIENCE, seconds
-from lab.util import BUILD, LAB, LabError, made_whole
+from lab.util import BUILD, LAB, TEST_LOGS, LabError, made_whole
 
 TABLE = LAB / "machines.cfg"
-LOGS = BUILD / "test/log"
-RESULTS = BUILD / "test/matrix"
-REPORT = BUILD / "test/matrix.html"
+LOGS = TEST_LOGS
+RESULTS = TEST_LOGS.with_name("matrix")
+REPORT = TEST_LOGS.with_name("matrix.html")
 BUFFER = 16                     # MiB of random memory to hibernate with
 # Seconds until a kernel answers; one with a lot of memory takes its time.
 BOOT = 2 * PATIENCE

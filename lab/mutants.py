@@ -29,6 +29,8 @@ from lab.util import (LAB, LOGS, MUTANTS, TOP, LabError, locked, main, need_spac
 PATCHES = LAB / "mutants"
 LINUX = MUTANTS / "linux"
 NONE = "none"                   # the mutant that is none
+BUILD_ALL = ("import sys; from lab import build, test; "
+             "[build.kernel(*names) for names in test.kernels(sys.argv[1:])]")
 # Seconds: what waits for a machine that has gone dark need not wait as long as usual.
 PATIENCE = os.environ.get("LAB_PATIENCE", "20")
 
@@ -118,7 +120,7 @@ def run_tests(name, tests):
         log.write(f"\n== {name}\n")
         log.flush()
         # The build by itself: a bug that does not compile is not caught by a test.
-        for argv in ([sys.executable, "-m", "lab.build", "series"],
+        for argv in ([sys.executable, "-c", BUILD_ALL, *tests],
                      [*PYTEST, "--tb=short", "-n", os.environ.get("JOBS") or "2",
                       f"--junitxml={report}", *tests]):
             code = subprocess.run(argv, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=log,

@@ -56,7 +56,7 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
     """Show the matrix, and say the sum as the very last line; pytest's own goes before."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or hasattr(config, "workerinput"):
+    if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
         return
     matrix.report()
     count = {key: len(reports) for key, reports in reporter.stats.items()}

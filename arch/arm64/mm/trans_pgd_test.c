@@ -107,6 +107,7 @@ static void give_back(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, page_count(page), 1);
 	KUNIT_EXPECT_EQ(test, free_all(&t->taken), t->info.trans_nr_pages);
 	t->info.trans_nr_pages = 0;
+	t->info.trans_nr_blocks = 0;
 	t->calls = 0;
 	t->fail_at = 0;
 }
@@ -125,6 +126,8 @@ static int trans_pgd_test_init(struct kunit *test)
 {
 	struct trans_pgd_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
 
+	/* exit() looks at it, also when there is none */
+	test->priv = t;
 	if (!t)
 		return -ENOMEM;
 
@@ -133,7 +136,6 @@ static int trans_pgd_test_init(struct kunit *test)
 	INIT_LIST_HEAD(&t->own);
 	t->info.trans_alloc_page = test_alloc_page;
 	t->info.trans_alloc_arg = t;
-	test->priv = t;
 	return 0;
 }
 
