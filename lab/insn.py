@@ -20,7 +20,6 @@ CACHE = {
     (0, 6, 1): "dc ivac", (0, 1, 0): "ic ialluis", (0, 5, 0): "ic iallu", (3, 5, 1): "ic ivau",
 }
 DSB_DOMAIN = ("osh", "nsh", "ish", "sy")
-SP = 31
 
 
 def bits(word, high, low):

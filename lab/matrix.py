@@ -14,7 +14,7 @@ import time
 
 from lab import build, fetch, guest, scenario, tap
 from lab.machine import PATIENCE, seconds
-from lab.util import BUILD, LAB, TEST_LOGS, LabError, made_whole
+from lab.util import LAB, TEST_LOGS, LabError, made_whole
 
 TABLE = LAB / "machines.cfg"
 LOGS = TEST_LOGS

@@ -18,7 +18,7 @@ CHUNK = 1024                    # bytes that fit into a packet
 
 class Stub:
     """A connection to a machine started with gdb=; the machine has one CPU and stands
-    still until resume() or until it is let go at the end of the `with`."""
+    still but for run_to() and step(), until it is let go at the end of the `with`."""
 
     def __init__(self, machine):
         self.machine = machine

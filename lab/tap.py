@@ -25,11 +25,6 @@ class Result(typing.NamedTuple):
     detail: str             # of the line itself, "SKIP why", and what was said before it
     depth: int              # columns that it is indented by; a subtest is by more
 
-    @property
-    def skipped(self):
-        """Whether it has not run."""
-        return self.detail.upper().startswith("SKIP")
-
 
 def kunit(text):
     """The results in a console's text, in their order.
