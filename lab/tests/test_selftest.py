@@ -103,6 +103,20 @@ def test_handover(bench):
         scenario.prove_mmu_on(machine, scenario.Figures(0, bursts=bursts), least=MIB << 20)
 
 
+def test_skips(el1_bench):
+    """With an image loaded, which the tests would lose, each program skips, says why and
+    ends with 4, as one whose cases were all skipped must; the image stays."""
+    with Machine("selftest-skips", "el1", el1_bench.kernel, el1_bench.initrd, LOGS,
+                 memory=scenario.MEMORY, images=[el1_bench.image, selftest.disk()]) as machine:
+        machine.wait_ready()
+        scenario.load(machine, "-s -l")
+        machine.sh("mkdir /tmp/disk; mount -t ext2 -o ro /dev/vdb /tmp/disk")
+        for program in PROGRAMS:
+            said = machine.sh(f"/tmp/disk/{program}; [ $? = 4 ]")
+            assert "1..0 # SKIP an image is loaded" in said, said
+        assert machine.number("cat /sys/kernel/kexec_loaded") == 1
+
+
 def test_debug_kexec():
     """On the kernel that checks itself: loads and unloads lose nothing, and it hands over."""
     bench = debug_bench("debug-kexec")
