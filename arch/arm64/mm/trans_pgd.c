@@ -419,9 +419,9 @@ static pgd_t *extended_pgd_offset(struct trans_pgd_info *info, pgd_t **pgd,
  * equals its physical address, so that the code goes on when the MMU is
  * switched off. trans_pgd_install_ttbr0() takes what is returned.
  *
- * Return: 0, -ENOMEM, or -EADDRNOTAVAIL if the MMU cannot map so high an
- * address at itself, with @ttbr0 and @t0sz untouched. The pages belong to the
- * allocator in any case.
+ * Return: 0, -ENOMEM, or -EADDRNOTAVAIL if the address is above what the MMU,
+ * or one level of tables more than the kernel's, can map at itself, with @ttbr0
+ * and @t0sz untouched. The pages belong to the allocator in any case.
  */
 int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
 			   phys_addr_t *ttbr0, unsigned long *t0sz)
@@ -432,7 +432,7 @@ int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
 	int ret;
 
 	if (bits > max_va_bits() || addr >> EXTENDED_SHIFT >> INDEX_BITS) {
-		pr_err("code page at %pa is above what the MMU can map at its own address\n",
+		pr_err("code page at %pa is too high to be mapped at its own address\n",
 		       &addr);
 		return -EADDRNOTAVAIL;
 	}
