@@ -269,7 +269,22 @@ static unsigned int compare(struct kunit *test, const u64 *have,
 	return nr;
 }
 
-/* The tables are as they should be and take the pages that those take. */
+/* So many entries above the last level map memory. */
+static unsigned int count_blocks(const u64 *table, int level)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; level < 3 && i < ENTRIES; i++) {
+		if (is_table(table[i], level))
+			nr += count_blocks(table_of(table[i]), level + 1);
+		else if (table[i])
+			nr++;
+	}
+
+	return nr;
+}
+
+/* The tables are as they should be, and the library has counted right. */
 static void expect_tables(struct kunit *test, const u64 *have, const u64 *want,
 			  unsigned int va_bits)
 {
@@ -278,6 +293,8 @@ static void expect_tables(struct kunit *test, const u64 *have, const u64 *want,
 
 	KUNIT_ASSERT_GT(test, nr, 0U);
 	KUNIT_EXPECT_EQ(test, nr, t->info.trans_nr_pages);
+	KUNIT_EXPECT_EQ(test, count_blocks(have, TOP_LEVEL(va_bits)),
+			t->info.trans_nr_blocks);
 }
 
 static void expect_check(struct kunit *test, struct trans_pgd_walk *walk,
@@ -1042,22 +1059,31 @@ static void trans_pgd_copy_invalid_table(struct kunit *test)
 	expect_copy(test);
 }
 
-static void trans_pgd_copy_holes(struct kunit *test)
+/* A full table but for one page that is mapped otherwise, or (NULL) not at all */
+static void copy_full_but_one(struct kunit *test, const pgprot_t *prot)
 {
-	const unsigned int holes[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
+	const unsigned int where[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
 				       ENTRIES - 1 };
 	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr();
+	unsigned long addr = some_addr(), odd;
+	u64 desc;
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(holes); i++) {
+	for (i = 0; i < ARRAY_SIZE(where); i++) {
+		odd = addr + where[i] * PAGE_SIZE;
+		desc = prot ? leaf(phys_of(odd), 3, *prot) : 0;
 		start_over(test);
 		put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-		put(test, t->live, addr + holes[i] * PAGE_SIZE, 3, 0);
+		put(test, t->live, odd, 3, desc);
 		put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-		put(test, t->want, addr + holes[i] * PAGE_SIZE, 3, 0);
+		put(test, t->want, odd, 3, desc);
 		expect_copy(test);
 	}
+}
+
+static void trans_pgd_copy_holes(struct kunit *test)
+{
+	copy_full_but_one(test, NULL);
 }
 
 static void trans_pgd_copy_full_table(struct kunit *test)
@@ -1076,20 +1102,9 @@ static void trans_pgd_copy_full_table(struct kunit *test)
 
 static void trans_pgd_copy_odd_attribute(struct kunit *test)
 {
-	const unsigned int odd[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
-				     ENTRIES - 1 };
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr();
-	int i;
+	const pgprot_t prot = device();
 
-	for (i = 0; i < ARRAY_SIZE(odd); i++) {
-		start_over(test);
-		put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-		put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-		put_both(test, addr + odd[i] * PAGE_SIZE, 3, device(),
-			 device());
-		expect_copy(test);
-	}
+	copy_full_but_one(test, &prot);
 }
 
 /* Full and alike, but not what one block would map */
