@@ -22,6 +22,9 @@
 
 #define CRASH		KEXEC_ON_CRASH
 
+/* Seconds for many loads: one takes a good part of a second for a TB of memory. */
+#define MANY_LOADS	600
+
 /* As struct kexec_segment, with the address as what it is */
 struct segment {
 	const void *buf;
@@ -38,10 +41,11 @@ struct range {
 
 /* What /proc/iomem tells */
 static struct range ram[MAX_RANGES];	/* each "System RAM" */
+static struct range pmem[MAX_RANGES];	/* each "Persistent Memory" */
 static struct range other[MAX_RANGES];	/* all else at the top level */
 static struct range crashk;		/* "Crash kernel", or empty */
 static struct range text;		/* "Kernel code" */
-static int nr_ram, nr_other;
+static int nr_ram, nr_pmem, nr_other;
 
 /* Why nothing can be tested, or NULL */
 static const char *no_test;
@@ -71,9 +75,36 @@ static inline bool have_file_load(void)
 	return file_load(-1, -1, 0, NULL, -1UL) == -EINVAL;
 }
 
+/* Whether a kernel was refused because, as all that are here, it is not signed */
+static inline bool needs_signature(int error)
+{
+	switch (-error) {
+	case EACCES:
+	case EBADMSG:
+	case EKEYREJECTED:
+	case ELIBBAD:
+	case ENODATA:
+	case ENOKEY:
+	case ENOPKG:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static inline int unload(bool crash)
 {
 	return load(0, 0, NULL, KEXEC_ARCH_AARCH64 | (crash ? CRASH : 0));
+}
+
+/* The next of the random numbers that a seed stands for; splitmix64 */
+static inline uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
 }
 
 /* The number in a file, or -1 */
@@ -131,6 +162,9 @@ static void read_iomem(void)
 			continue;
 		if (!strcmp(name, "System RAM") && nr_ram < MAX_RANGES)
 			ram[nr_ram++] = r;
+		else if (!strncmp(name, "Persistent Memory", 17) &&
+			 nr_pmem < MAX_RANGES)
+			pmem[nr_pmem++] = r;
 		else if (nr_other < MAX_RANGES)
 			other[nr_other++] = r;
 	}
@@ -150,6 +184,17 @@ static inline bool in_ram(unsigned long start, unsigned long end)
 			return true;
 		start = ram[i].end;	/* the next may begin right there */
 	}
+	return false;
+}
+
+/* Whether it may be mapped like memory, or not: of fsdax nothing tells. */
+static inline bool may_be_ram(unsigned long start, unsigned long end)
+{
+	int i;
+
+	for (i = 0; i < nr_pmem; i++)
+		if (start < pmem[i].end && pmem[i].start < end)
+			return true;
 	return false;
 }
 

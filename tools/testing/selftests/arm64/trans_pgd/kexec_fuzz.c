@@ -18,14 +18,9 @@
 
 static uint64_t state;
 
-/* splitmix64 */
 static uint64_t any(void)
 {
-	uint64_t z = state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
+	return next_random(&state);
 }
 
 static uint64_t below(uint64_t limit)
@@ -130,7 +125,7 @@ static void fill(struct fuzz *self, struct segment *s, bool crash,
 		s->memsz = any() >> below(64);
 		break;
 	case 2:
-		s->memsz = self->half * PAGE + below(4) * PAGE;
+		s->memsz = (self->half + 1 + below(4)) * PAGE;
 		break;
 	case 3:
 		s->bufsz = s->memsz + below(2);
@@ -251,6 +246,8 @@ static bool play(struct fuzz *self, unsigned long round)
 	for (i = 0; i < nr; i++) {
 		fill(self, &s[i], crash, tame);
 		settle(self, &s[i]);
+		if (may_be_ram(s[i].mem, s[i].mem + s[i].memsz))
+			return true;
 	}
 	entry = crash ? good_place(true) : any();
 	if (!tame && !below(16))
@@ -304,14 +301,20 @@ static void run(struct __test_metadata *_metadata,
 		struct fuzz *self)
 {
 	unsigned long round, rounds = from_env("KEXEC_FUZZ_ROUNDS", 10000);
+	time_t end = time(NULL) + MANY_LOADS;
 	int i, wrong = 0;
 
 	state = from_env("KEXEC_FUZZ_SEED", time(NULL) ^ (uint64_t)getpid() << 32);
 	printf("# KEXEC_FUZZ_SEED=%#lx KEXEC_FUZZ_ROUNDS=%lu\n",
 	       (unsigned long)state, rounds);
 	fflush(stdout);
-	for (round = 0; round < rounds && wrong < 10; round++)
+	for (round = 0; round < rounds && wrong < 10; round++) {
 		wrong += !play(self, round);
+		if (time(NULL) > end) {
+			printf("# time is up after image %lu\n", round);
+			rounds = round;
+		}
+	}
 	EXPECT_EQ(0, wrong);
 	for (i = 0; i < 200; i++)
 		if (self->seen[0][i] || self->seen[1][i])
@@ -323,7 +326,7 @@ static void run(struct __test_metadata *_metadata,
 	fflush(stdout);
 }
 
-TEST_F_TIMEOUT(kexec_fuzz, images, 1200)
+TEST_F_TIMEOUT(kexec_fuzz, images, 2 * MANY_LOADS)
 {
 	run(_metadata, &self->fuzz);
 }

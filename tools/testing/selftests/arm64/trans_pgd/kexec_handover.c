@@ -37,18 +37,13 @@
 
 static uint64_t numbers[CHUNK / 8];
 
-/* The next MiB of the random numbers; splitmix64 */
+/* The next MiB of the random numbers */
 static void next_chunk(uint64_t *state)
 {
-	uint64_t z;
 	int i;
 
-	for (i = 0; i < CHUNK / 8; i++) {
-		z = *state += 0x9e3779b97f4a7c15;
-		z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-		z = (z ^ z >> 27) * 0x94d049bb133111eb;
-		numbers[i] = z ^ z >> 31;
-	}
+	for (i = 0; i < CHUNK / 8; i++)
+		numbers[i] = next_random(state);
 }
 
 static void out(int fd, const void *data, size_t size)
