@@ -9,46 +9,35 @@ Whether the MMU was on is only shown, for before the patch that sees to it it is
 """
 
 import concurrent.futures
-import os
-import shutil
 import subprocess
 import time
 
-from lab import build, check, guest, host, scenario, tree
-from lab.util import BUILD, LabError, locked, main, need_space, output, run, say
+from lab import build, check, guest, scenario, tree
+from lab.util import BUILD, LabError, locked, main, output, say
 
 HERE = BUILD / "bisect"
 LINUX = HERE / "linux"
 LEVEL = "nvhe"
 PAYLOAD = 16                    # MiB
 PAGES = {"4K": "small", "64K": "64k48"}
-IMAGE = LINUX / "lab-image"     # where the kernel is built that is booted
+IMAGE = HERE / "image"          # where the kernel is built that is booted
 
 
 def checkout(commit):
     """Bring build/bisect/linux, a work tree, to a commit: only what differs is written, so
     that only that is compiled."""
-    if (LINUX / "Makefile").is_file():
-        run(["git", "checkout", "-q", "-f", "--detach", commit], "checking out", cwd=LINUX,
-            log="bisect.log")
-        return
-    need_space(BUILD, 4000)
-    shutil.rmtree(LINUX, ignore_errors=True)
-    tree.git_linux("worktree", "prune")
-    say("making a work tree to bisect in")
-    run(["git", "worktree", "add", "-q", "--detach", LINUX, commit], "making a work tree",
-        cwd=tree.LINUX, log="bisect.log")
+    tree.work_tree(LINUX)
+    output(["git", "checkout", "-q", "-f", "--detach", commit], cwd=LINUX)
 
 
 def make(compiler, pages, out, *goals):
-    """make goals in `out`; return what was said. `out` is just below the source, so that
-    names in it are relative, and ccache finds what was compiled for another tree."""
+    """make goals in `out`; return what was said."""
     config = check.config(LINUX, PAGES[pages])
     config += f"+{build.CLANG}" if compiler == "clang" else ""
     build.configure(LINUX, out, config)
-    done = subprocess.run(build.make(LINUX, out, config, f"-j{os.cpu_count()}", *goals),
-                          env=build.make_env(config), text=True, stdin=subprocess.DEVNULL,
-                          check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(build.make(LINUX, out, config, *goals), env=build.make_env(config),
+                          text=True, check=False, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
         lines = done.stdout.splitlines()
         wrong = [line for line in lines if "rror" in line] or lines
@@ -59,9 +48,10 @@ def make(compiler, pages, out, *goals):
 def warnings(compiler, pages):
     """Compile the files of the series, all anew, for make shows a warning only once; return
     the warnings about them, see check.messages()."""
-    out = LINUX / f"lab-{compiler}-{pages}"
-    names = [name for name in [*check.objects(), *check.touched(".S")] if (LINUX / name).is_file()]
-    goals = [f"{name[:-1]}o" for name in names]
+    out = HERE / f"{compiler}-{pages}"
+    # These configurations have no KVM.
+    goals = [tree.object_of(name) for name in [*check.objects(), *check.touched(".S")]
+             if (LINUX / name).is_file() and "/kvm/" not in name]
     # asm-offsets.c is compiled too: to a list of numbers, before all others.
     for goal in [*goals, "arch/arm64/kernel/asm-offsets.s"]:
         (out / goal).unlink(missing_ok=True)
@@ -73,17 +63,10 @@ def hand_over():
     """kexec and hibernation of the kernel just built; return what was seen, in words."""
     bench = scenario.Bench(f"bisect-{LEVEL}", LEVEL, HERE / "log", "bisect", PAYLOAD,
                            built=IMAGE)
-    with bench.machine() as machine:
-        machine.wait_ready()
+    with bench.booted() as machine:
         figures = scenario.kexec(machine)
-    with bench.swap() as swap:
-        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
-            machine.wait_ready()
-            scenario.remember(machine)
-            scenario.hibernate(machine)
-        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
-            scenario.resume(machine)
-            scenario.check_remembered(machine)
+    with bench.resumed():
+        pass
     how = {None: "not watched", 0: "on"}.get(figures.mmu_off, "off")
     return f"kexec (MMU {how}) and hibernation work"
 
@@ -117,7 +100,6 @@ class Bisection:
 
 def command(_):
     """make bisect"""
-    host.ensure()
     guest.payload_initramfs(PAYLOAD)
     build.plugin()
     tree.tree()

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kernels and the QEMU plugin, built out of tree below build/."""
 
+import concurrent.futures
+import functools
 import os
 import shutil
 import subprocess
 import time
 
 from lab import fetch, host, tree
-from lab.util import (BUILD, LAB, LOGS, MUTANT, MUTANTS, LabError, locked, main, need_space, output,
-                      run, say)
+from lab.util import (BUILD, CPUS, LAB, LOGS, MUTANT, MUTANTS, LabError, locked, made_whole, main,
+                      need_space, output, remove, run, say)
 
 # Files that a kernel of lab/config/small.config compiles, for the progress line.
 SMALL_STEPS = 1010
 # Fragments that change so little that most objects of the kernel without them do.
-LIGHT = ("nokexec", "nohibernate")
+LIGHT = ("nokexec",)
 CLANG = "clang"                 # part of a configuration's name: built by clang and lld
 
 
@@ -21,22 +23,42 @@ def make_env(config="small"):
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
     ccache = "" if CLANG in config else "ccache "       # clang's target is made of it
+    # For what it has not, ccache runs the preprocessor to look for the same text, and then
+    # the compiler from the start, in 1.4 times the compiler's time. Only the base and the
+    # series, whose autoconf.h differ, have the same text; others need not look, and those can
+    # compile what was preprocessed.
+    sharing = {"CCACHE_NOCPP2" if config == "small" else "CCACHE_DEPEND": "1"}
     # The M= of the lab's own make would be the kernel's, which is something else.
     mine = {key: value for key, value in os.environ.items()
             if key not in ("M", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")}
     return {**mine, "ARCH": "arm64", "CROSS_COMPILE": f"{ccache}{cross}" if cross else "",
-            # Relative paths: the same source and folders elsewhere are found again.
-            "CCACHE_DIR": str(BUILD / "ccache"), "CCACHE_BASEDIR": str(BUILD),
-            "CCACHE_NOHASHDIR": "1", "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab",
-            "LC_ALL": "C"}
+            # The same text in another folder is found again, see folder().
+            "CCACHE_DIR": str(BUILD / "ccache"), "CCACHE_NOHASHDIR": "1", **sharing,
+            "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"}
 
 
 def make(src, out, config, *targets):
-    """The command that has make do something in `out`."""
-    argv = ["make", "-C", str(src), f"O={out}", *targets]
+    """The command that has make do something in `out`, see folder()."""
+    argv = ["make", "-C", str(src), f"O={out.resolve()}", f"-j{CPUS}", "HOSTCC=ccache gcc",
+            *targets]
     if CLANG in config:
         return [*argv, "LLVM=1", "CC=ccache clang"]
     return argv if host.cross_compile() else [*argv, "CC=ccache gcc"]
+
+
+def folder(src, out):
+    """Make `out` a link to a folder just below the source tree, to build it in.
+
+    Names in such a build are relative to it, so ccache finds what was compiled from another
+    tree with the same text. A name with a dot: the kernel's .gitignore has those.
+    """
+    real = src / f".{label(out)}"
+    real.mkdir(exist_ok=True)
+    if not (out.is_symlink() and out.resolve() == real.resolve()):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        remove(out)
+        out.symlink_to(os.path.relpath(real, out.parent))
+    return out
 
 
 def source(which):
@@ -77,14 +99,14 @@ def label(out):
 def configure(src, out, config):
     """Write out/.config from allnoconfig and fragments, if it is not as that would be."""
     wanted = fragment(config)
-    asked = out / "lab.config"
+    asked = folder(src, out) / "lab.config"
     text = "\n".join(wanted) + "\n"
     if asked.is_file() and asked.read_text() == text:
         return
-    out.mkdir(parents=True, exist_ok=True)
-    asked.write_text(text)
-    try:
-        run(make(src, out, config, f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"),
+    with made_whole(asked) as scratch:
+        scratch.write_text(text)
+        asked.unlink(missing_ok=True)
+        run(make(src, out, config, f"KCONFIG_ALLCONFIG={scratch}", "allnoconfig"),
             "configuring the kernel", log=f"{label(out)}.log", env=make_env(config))
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
@@ -94,9 +116,6 @@ def configure(src, out, config):
                     and fetch.source_version(src).startswith("5.10.")):
                 raise LabError(f"the configuration {config} asks for {line}, but something that "
                                f"{name} depends on is not set")
-    except LabError:
-        asked.unlink()
-        raise
 
 
 def compile_kernel(src, out, config):
@@ -106,10 +125,9 @@ def compile_kernel(src, out, config):
     started = said = time.monotonic()
     done = 0
     with open(path, "w", encoding="utf-8") as log:
-        with subprocess.Popen(make(src, out, config, f"-j{os.cpu_count()}", "Image"),
-                              env=make_env(config), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True) as made:
+        with subprocess.Popen(make(src, out, config, "Image"), env=make_env(config),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as made:
             for line in made.stdout:
                 log.write(line)
                 done += 1
@@ -122,7 +140,7 @@ def compile_kernel(src, out, config):
               and any(name in text for name in tree.touched())]
     if warned:
         for name in tree.touched():     # to be told again by the next build
-            (out / name).with_suffix(".o").unlink(missing_ok=True)
+            (out / tree.object_of(name)).unlink(missing_ok=True)
         raise LabError("the compiler warns of the series (log: {}):\n  {}".format(
             path, "\n  ".join(warned[:6])))
     if made.returncode:
@@ -138,7 +156,6 @@ def kernel(which, config="small"):
     config: see fragment().
     """
     src = source(which)
-    # As deep as the other, so that ccache finds again what is the same.
     parent = MUTANTS if MUTANT and which == "series" else BUILD
     out = parent / "kernel" / (which if config == "small" else f"{which}-{config}")
     with locked(label(out)):
@@ -150,8 +167,10 @@ def kernel(which, config="small"):
         stamp.unlink(missing_ok=True)
         heavy, _, last = config.rpartition("+")
         if last in LIGHT and not out.is_dir():
-            shutil.copytree(kernel(which, heavy), out, symlinks=True)
-            stamp.unlink()
+            like = kernel(which, heavy)
+            with made_whole(src / f".{label(out)}") as scratch:
+                shutil.copytree(like, scratch, symlinks=True)
+                (scratch / stamp.name).unlink()
         say(f"building the {out.name} kernel")
         configure(src, out, config)
         seconds = compile_kernel(src, out, config)
@@ -160,15 +179,36 @@ def kernel(which, config="small"):
     return out
 
 
+def kernels(wanted):
+    """Build what kernel() is asked for: (flavour, configuration) each. Two at a time, for
+    make has but one thing to do while it configures and while it links; the base after the
+    series, whose objects it finds."""
+    base = [one for one in wanted if one[0] == "base"]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for group in ([one for one in wanted if one not in base], base):
+            try:
+                list(pool.map(lambda one: kernel(*one), group))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+@functools.cache
+def symbols(vmlinux):
+    """{name: address} of a kernel."""
+    lines = output([f"{host.cross_compile()}nm", vmlinux]).splitlines()
+    return {name: int(address, 16) for address, _, name in map(str.split, lines)}
+
+
 def tag(which):
     """A name for what is made from the kernel called `which`."""
     return "mutant" if MUTANT and which == "series" else which
 
 
-def plugin(name="relocation"):
-    """A TCG plugin of lab/plugin, built for the QEMU of this machine."""
-    src = LAB / "plugin" / f"{name}.c"
-    out = BUILD / "plugin" / f"{name}.so"
+def plugin():
+    """The TCG plugin, built for the QEMU of this machine."""
+    src = LAB / "plugin" / "relocation.c"
+    out = BUILD / "plugin" / "relocation.so"
     with locked("plugin"):
         if not out.is_file() or out.stat().st_mtime < src.stat().st_mtime:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -180,10 +220,12 @@ def plugin(name="relocation"):
 
 def command(words):
     """Build the kernels named; without names the series and the base."""
-    host.ensure()
-    for which in words or ["series", "base"]:
+    wanted = words or ["series", "base"]
+    for which in wanted:
         if which not in ("series", "base", "v6.1"):
             raise LabError(f"no kernel is called {which}: series, base or v6.1")
+    kernels([(which, "small") for which in wanted])
+    for which in wanted:
         say(f"{kernel(which)}/arch/arm64/boot/Image")
 
 

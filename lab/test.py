@@ -11,13 +11,14 @@ import re
 import subprocess
 import sys
 
-from lab import build, guest, host, matrix, scenario
-from lab.util import BUILD, LAB, TOP, LabError, main, output, remove, say
+from lab import build, guest, matrix, scenario
+from lab.util import BUILD, CPUS, LAB, TOP, LabError, main, output, remove, say
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
 # Configurations of the series that files of tests are about.
-CONFIGS = {"test_selftest": "debug", "test_kunit": "kasan", "test_kasan": "kasan"}
+CONFIGS = {"test_selftest": "debug", "test_kunit": "tiny+kasan",
+           "test_kasan": "tiny+kasan"}
 
 
 @functools.cache
@@ -30,7 +31,7 @@ def collected():
 def chosen(words):
     """The names of the tests that have all the words."""
     names = collected()
-    found = [name for name in names if set(words) <= set(re.split(r"[^a-zA-Z0-9]|_", name))]
+    found = [name for name in names if set(words) <= set(re.split(r"[^a-zA-Z0-9]", name))]
     if not found:
         files = sorted({name.partition("::")[0].rpartition("/")[2] for name in names})
         raise LabError(f"no test has all the words {' '.join(words)}; the tests are in lab/tests: "
@@ -52,17 +53,15 @@ def kernels(tests):
 
 def command(words):
     """make test"""
-    host.ensure()
     tests = chosen(words)
-    for flavour, config in kernels(tests):
-        build.kernel(flavour, config)
+    build.kernels(kernels(tests))
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)
     remove(matrix.RESULTS)      # of an earlier run
     report = BUILD / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     say(f"testing; console logs are in {report.parent / 'log'}")
-    jobs = os.environ.get("JOBS") or str(os.cpu_count())
+    jobs = os.environ.get("JOBS") or str(CPUS)
     return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 

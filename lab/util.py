@@ -15,12 +15,13 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 LAB = TOP / "lab"
-BUILD = TOP / "build"
+BUILD = (TOP / "build").resolve()       # it may be on a larger disk
 LOGS = BUILD / "log"
 # Set while tests run against a mutant of the series, see lab/mutants.py
 MUTANT = os.environ.get("LAB_MUTANT", "")
 MUTANTS = BUILD / "mutants"
 TEST_LOGS = MUTANTS / "log" / MUTANT if MUTANT else BUILD / "test/log"
+CPUS = len(os.sched_getaffinity(0))     # that this process may use
 START = time.monotonic()
 
 

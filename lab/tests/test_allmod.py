@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the series touches compiles with every option on that arm64 has."""
 
-import os
-
 from lab import build, tree
 from lab.util import BUILD, run
 
@@ -10,16 +8,16 @@ from lab.util import BUILD, run
 def test_allmodconfig_objects():
     """The arm64 objects of the series, with allmodconfig; a warning is an error there."""
     src, out = build.source("series"), BUILD / "kernel" / "series-allmod"
-    objects = sorted(name.rpartition(".")[0] + ".o" for name in tree.touched()
+    objects = sorted(tree.object_of(name) for name in tree.touched()
                      if name.startswith("arch/arm64/") and name.endswith((".c", ".S"))
                      and "asm-offsets" not in name)     # no object; made before all others
-    out.mkdir(parents=True, exist_ok=True)
+    build.folder(src, out)
     # No plugins: they need the headers of the compiler that they are loaded into. KUnit
     # built in, for the library's tests cannot be in a module.
     (out / "lab.config").write_text("CONFIG_GCC_PLUGINS=n\nCONFIG_KUNIT=y\n"
                                     "CONFIG_TRANS_PGD_KUNIT_TEST=y\n")
     for targets in ([f"KCONFIG_ALLCONFIG={out}/lab.config", "allmodconfig"],
-                    [f"-j{os.cpu_count()}", "KCFLAGS=-Werror", *objects]):
+                    ["KCFLAGS=-Werror", *objects]):
         run(build.make(src, out, "", *targets), " ".join(objects), log="kernel-allmod.log",
             env=build.make_env(""))
     assert all((out / name).is_file() for name in objects)
