@@ -18,11 +18,11 @@ import time
 
 import pexpect
 
-from lab.util import LabError, run
+from lab.util import LabError, no_command, run
 
 QEMU = "qemu-system-aarch64"
 # Seconds for what an idle two-core machine does in at most a tenth of that. Every
-# timeout is this one or a multiple, so that a slow machine has one number to raise.
+# timeout of a guest is this one or a multiple: a slow machine has one number to raise.
 PATIENCE = int(os.environ.get("LAB_PATIENCE", "60"))
 RAM = 0x40000000                # where the virt machine's memory begins
 # From where memory begins for a kernel that QEMU's own loader cannot place.
@@ -92,15 +92,17 @@ class Machine:
     share the memory evenly; uefi: boot by the firmware; seed: for KASLR, in the device tree;
     start: first address of the memory that the kernel is told of, with all below left out;
     burst: bytes that the plugin takes for a relocation, if not the plugin's own number;
-    spans: what the plugin counts instructions of, see there. Nothing is left to chance then:
-    QEMU's clock counts instructions too, and a guest that gets no input does the same each
-    time.
+    patience: seconds, see PATIENCE; parallel: its CPUs really run at the same time, which
+    takes as many of the host's: with fewer, those that wait for a lock keep the one that has
+    it from going on, and a resume takes three times as long; spans: what the plugin counts
+    instructions of, see there. Nothing is left to chance then: QEMU's clock counts
+    instructions too, and a guest that gets no input does the same each time.
     """
 
     def __init__(self, name, level, kernel, initrd, logs, append="", memory=1024, smp=2,
                  images=(), drives=(), plugin=None, nomap=None, gdb=False, reboot=False,
                  cpu=None, board="", nodes=1, uefi=False, seed=None, start=None,
-                 burst=None, spans=()):
+                 burst=None, spans=(), patience=PATIENCE, parallel=False):
         self.name = name
         self.logs = pathlib.Path(logs)
         self.log = self.logs / f"{name}.console.log"
@@ -110,6 +112,7 @@ class Machine:
         self.memory, self.kernel, self.initrd = memory, kernel, initrd
         # A short path, for a socket's cannot be long.
         self.gdb = pathlib.Path(tempfile.gettempdir(), f"lab-{os.getpid()}-{id(self)}.gdb")
+        self.patience = patience
         self.plugin = plugin if level != "kvm" else None
         self.child = None
         self.count = 0
@@ -129,6 +132,8 @@ class Machine:
             # The firmware takes the seed of KASLR from the random numbers.
             self.argv += ["-bios", UEFI, "-device",
                           f"virtio-rng-device,bus=virtio-mmio-bus.{SLOTS - 1}"]
+        if level != "kvm":
+            self.argv += ["-accel", f"tcg,thread={'multi' if parallel else 'single'}"]
         if not reboot:
             self.argv += ["-no-reboot"]
         if gdb:
@@ -159,8 +164,7 @@ class Machine:
             self.child = pexpect.spawn(QEMU, [str(arg) for arg in self.argv], echo=False,
                                        encoding="utf-8", codec_errors="replace", maxread=1 << 16)
         except pexpect.ExceptionPexpect:
-            raise LabError(f"no command {QEMU} on this machine; "
-                           "'make host' installs what the lab needs") from None
+            raise no_command(QEMU) from None
         self.child.delaybeforesend = None
         self.child.logfile_read = open(self.log, "w", encoding="utf-8", newline="")
         return self
@@ -215,6 +219,14 @@ class Machine:
         if not exception:
             self.check_console()
 
+    def wait_gdb(self):
+        """Wait for the socket self.gdb, for QEMU may only just have been started."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.gdb.exists():
+            if time.monotonic() > deadline:
+                self.fail("QEMU has not opened its gdb stub")
+            time.sleep(0.1)
+
     def end(self):
         """Have QEMU end. pexpect kills it and looks 0.1 s later: too soon on a busy host."""
         deadline = time.monotonic() + PATIENCE
@@ -232,9 +244,10 @@ class Machine:
         self.child.logfile_read.flush()
         raise LabError(f"{why} (console log: {self.log})")
 
-    def expect(self, pattern, timeout=PATIENCE, what=None):
+    def expect(self, pattern, timeout=None, what=None):
         """Wait for the pattern on the console; return the match object."""
         what = what or repr(pattern)
+        timeout = timeout or self.patience
         found = self.child.expect([pattern, TROUBLE, pexpect.EOF, pexpect.TIMEOUT], timeout)
         if found == 1:
             self.fail(f"while waiting for {what}: {self.child.match.group().strip()}")
@@ -245,13 +258,13 @@ class Machine:
             self.fail(f"no {what} within {timeout} s")
         return self.child.match
 
-    def wait_ready(self, timeout=PATIENCE):
+    def wait_ready(self, timeout=None):
         """Wait for a kernel to reach the shell of user space; return its release."""
         release = self.expect(r"LAB READY (\S+)\r", timeout, "user space").group(1)
         self.expect(PROMPT, timeout, "the shell")
         return release
 
-    def sh(self, command, timeout=PATIENCE, check=True):
+    def sh(self, command, timeout=None, check=True):
         """Run a command in the guest; return what it printed.
 
         Kernel messages land where they happen. check: fail on an exit status but 0.
@@ -279,8 +292,9 @@ class Machine:
         """Type a line."""
         self.child.send(line + "\n")
 
-    def wait_exit(self, timeout=PATIENCE):
+    def wait_exit(self, timeout=None):
         """Wait until the machine has switched itself off, as the last send() asked."""
+        timeout = timeout or self.patience
         found = self.child.expect([TROUBLE, PROMPT, pexpect.EOF, pexpect.TIMEOUT], timeout)
         if found == 0:
             self.fail(f"while switching off: {self.child.match.group().strip()}")

@@ -9,15 +9,16 @@ the resuming machine, to user space.
 
 import os
 
-from lab import build, guest, host, scenario
+from lab import build, guest, scenario
 from lab.machine import LEVELS, kvm_works
 from lab.util import BUILD, LabError, main, say
+
+BUFFER = 64                     # MiB of random data in memory, to hibernate with
 
 
 def kexec(bench, *options):
     """kexec by either system call; options are those of scenario.kexec()."""
-    with bench.machine() as machine:
-        machine.wait_ready()
+    with bench.booted() as machine:
         say("  first kernel is up; loading the second and handing over")
         figures = scenario.kexec(machine, *options)
         if bench.flavour == "series":
@@ -38,25 +39,18 @@ def kexec_load(bench):
 
 def hibernate(bench):
     """Hibernate in one machine, resume in another."""
-    with bench.swap() as swap:
-        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
-            machine.wait_ready()
-            scenario.remember(machine)
-            say(f"  first machine is up, holds {scenario.BUFFER} MiB of random data and runs "
-                "a process; hibernating")
-            scenario.hibernate(machine)
-        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
-            say("  first machine is off; resuming in a second one")
-            figures = scenario.resume(machine)
-            scenario.check_remembered(machine)
-            say("  resumed: the data are whole and the process goes on")
+    def before(_):
+        say(f"  first machine is up; it gets {BUFFER} MiB of random data and a process, "
+            "and hibernates; a second one resumes")
+
+    with bench.resumed(mib=BUFFER, before=before) as (_, figures):
+        say("  resumed: the data are whole and the process goes on")
     return figures
 
 
 def kdump(bench):
     """Crash, and dump core from the crash kernel."""
-    with bench.machine(append=scenario.CRASH) as machine:
-        machine.wait_ready()
+    with bench.booted(append=scenario.CRASH) as machine:
         say("  first kernel is up; loading a crash kernel and crashing")
         figures = scenario.kdump(machine, "-s")
         say("  crash kernel is up, its dump reads back with the marker in it")
@@ -83,7 +77,6 @@ def command(_):
     flavour = os.environ.get("KERNEL") or "series"
     if flavour not in ("series", "base"):
         raise LabError(f"no KERNEL is called {flavour}: series or base")
-    host.ensure()
     build.kernel(flavour)
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)

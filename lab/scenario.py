@@ -15,7 +15,7 @@ from lab import build, guest
 from lab.machine import PATIENCE, Machine, seconds
 
 PAYLOAD = 64                    # MiB of random data in the second kernel's initramfs
-BUFFER = 64                     # MiB of random data in memory, to hibernate with
+BUFFER = 16                     # MiB of random data in memory, to hibernate with
 SWAP = 512                      # MiB; the disk is sparse
 MEMORY = 768                    # MiB; the loader holds the payload up to three times
 IMAGES = "/dev/vda"             # the kernel and the payload, in every machine
@@ -24,8 +24,11 @@ SWAPPED = "/dev/vdb"
 # What is said last before memory is overwritten is lost unless it is said at once.
 RESUME = f"resume={SWAPPED} no_console_suspend"
 CRASH = "crashkernel=128M"
+# Where hibernation maps its code: at PAGE_SIZE.
+EXIT_PAGES = (0x1000, 0x4000, 0x10000)
 # Without this in the first kernel's command line nothing tells the table pages.
 DEBUG = 'dyndbg="file trans_pgd.c +p; file machine_kexec.c +p"'
+PAGES = 16                      # that the copy may take, by the design
 TABLES = re.compile(r"trans_pgd: .* (\d+) table pages")
 
 
@@ -75,7 +78,7 @@ class Bench:
         self.kernel = built / "arch/arm64/boot/Image"
         self.initrd = guest.initramfs()
         name = "-".join(["disk", build.tag(self.flavour), self.config, str(self.payload),
-                         *self.files])
+                         *(f"{name}-{path.parent.name}" for name, path in self.files.items())])
         self.image = guest.disk(guest.GUEST / f"{name}.img", self.files | {
             "Image": self.kernel, "initramfs.cpio": self.initrd,
             "payload.cpio": guest.payload_initramfs(self.payload)})
@@ -85,6 +88,38 @@ class Bench:
         return Machine(f"{self.name}{part}", self.level, self.kernel, self.initrd, self.logs,
                        append=f"{DEBUG} {self.append} {append}", images=[self.image],
                        plugin=build.plugin(), **{"memory": MEMORY, **self.options, **options})
+
+    @contextlib.contextmanager
+    def booted(self, *args, **options):
+        """A machine that has booted; arguments are machine()'s."""
+        with self.machine(*args, **options) as machine:
+            machine.wait_ready()
+            yield machine
+
+    def resume(self, machine):
+        """Resume, with the MMU on, and find what was remembered as it was."""
+        figures = resume(machine)
+        check_remembered(machine)
+        # The plugin knows that the relocation is over when that CPU first waits. Firmware and
+        # the kernel that resumes move memory too, from other pages.
+        if (bursts := machine.relocations()) is not None:
+            figures.bursts = [burst for burst in bursts if int(burst["page"], 16) in EXIT_PAGES]
+        if self.flavour == "series":
+            prove_mmu_on(machine, figures, least=BUFFER << 20)
+        return figures
+
+    @contextlib.contextmanager
+    def resumed(self, mib=BUFFER, before=lambda machine: None):
+        """(machine, figures) of one that was hibernated in another machine, with `mib` MiB to
+        remember, and has resumed. before: what the other machine does first."""
+        with self.swap() as swap:
+            options = {"append": RESUME, "drives": [swap]}
+            with self.booted("-1", **options) as machine:
+                before(machine)
+                remember(machine, mib)
+                hibernate(machine)
+            with self.machine("-2", **options) as machine:
+                yield machine, self.resume(machine)
 
     @contextlib.contextmanager
     def swap(self):
@@ -196,7 +231,7 @@ def resume(machine):
     took = seconds(start)
     machine.sh("dmesg -n 5")
     lines = TABLES.findall(machine.console())
-    return Figures(took, int(lines[-1]) if lines else None, machine.relocations())
+    return Figures(took, int(lines[-1]) if lines else None)
 
 
 def kdump(machine, how="-s", image="Image"):

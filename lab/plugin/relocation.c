@@ -55,6 +55,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 /* msr sctlr_el1, <any register> */
 #define MSR_SCTLR_EL1	0xd5181000u
 #define MSR_RT_MASK	0x0000001fu
+#define WFI		0xd503207fu
 
 struct accesses {
 	uint64_t loads, load_bytes, stores, store_bytes;
@@ -238,12 +239,24 @@ static void data_accessed(unsigned int vcpu, qemu_plugin_meminfo_t info,
 	}
 }
 
-static bool is_msr_sctlr(const struct qemu_plugin_insn *insn)
+/*
+ * A kernel that has resumed may never run low code again: report at the latest
+ * when it first waits for an interrupt. QEMU calls back for an idle CPU only if
+ * each has a thread of its own.
+ */
+static void wait_for_interrupt(unsigned int vcpu, void *unused)
+{
+	(void)unused;
+	if (elsewhere != bursts[vcpu].elsewhere)
+		end_burst(&bursts[vcpu], 0);
+}
+
+static uint32_t word_of(const struct qemu_plugin_insn *insn)
 {
 	uint32_t word;
 
 	memcpy(&word, qemu_plugin_insn_data(insn), sizeof(word));
-	return (word & ~MSR_RT_MASK) == MSR_SCTLR_EL1;
+	return word;
 }
 
 static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -256,13 +269,21 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	if (pc >= FIRST_PAGES && (pc < lo || pc >= hi)) {
 		qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64,
 							 &elsewhere, 1);
+		for (i = 0; i < insns; i++) {
+			struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+
+			if (word_of(insn) == WFI)
+				qemu_plugin_register_vcpu_insn_exec_cb(insn, wait_for_interrupt,
+								       QEMU_PLUGIN_CB_NO_REGS,
+								       NULL);
+		}
 		return;
 	}
 
 	for (i = 0; i < insns; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 
-		if (!msr && is_msr_sctlr(insn))
+		if (!msr && (word_of(insn) & ~MSR_RT_MASK) == MSR_SCTLR_EL1)
 			msr = insns - i;
 		qemu_plugin_register_vcpu_mem_cb(insn, data_accessed,
 						 QEMU_PLUGIN_CB_NO_REGS,
@@ -270,17 +291,6 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	}
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, block_executed, QEMU_PLUGIN_CB_NO_REGS,
 					     pack(pc & PAGE_MASK, insns, msr));
-}
-
-/*
- * A kernel that has resumed may never run low code again: report at the latest
- * when it first waits for an interrupt.
- */
-static void vcpu_idle(qemu_plugin_id_t id, unsigned int vcpu)
-{
-	(void)id;
-	if (elsewhere != bursts[vcpu].elsewhere)
-		end_burst(&bursts[vcpu], 0);
 }
 
 static void finish(qemu_plugin_id_t id, void *unused)
@@ -373,7 +383,6 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 		return refuse("cannot open", path);
 
 	qemu_plugin_register_vcpu_tb_trans_cb(id, block_translated);
-	qemu_plugin_register_vcpu_idle_cb(id, vcpu_idle);
 	qemu_plugin_register_atexit_cb(id, finish, NULL);
 	return 0;
 }
