@@ -4,7 +4,8 @@
 import re
 
 from lab import scenario
-from lab.machine import RAM
+from lab.machine import PATIENCE, RAM
+from lab.tests.conftest import make_bench
 
 MIB = 1 << 20
 MEMORY = scenario.MEMORY * MIB
@@ -39,10 +40,11 @@ def free_kib(machine):
 
 def lost_kib(machine, command, times=CYCLES):
     """Memory that is not free any more after so many times the command. Before it
-    counts, the first times let caches of the kernel grow to what they stay at."""
+    counts, the first times let caches of the kernel grow to what they stay at. With one
+    CPU that is the same to some 10 KiB; what each of more holds back is not."""
     def repeat(count):
         machine.sh(f"( n=0; while [ $n -lt {count} ]; do {command} || exit 1; n=$((n+1)); done )",
-                   timeout=600)
+                   timeout=10 * PATIENCE)
         return free_kib(machine)
 
     return repeat(WARM_UP) - repeat(times)
@@ -66,8 +68,7 @@ def test_destinations_refused(bench):
     """Each destination that the tables do not reach is refused by the system call, with
     its address in the log; the image loaded before stays and still hands over."""
     append = f"{scenario.CRASH} mem={scenario.MEMORY - LEFT_OUT // MIB}M"
-    with bench.machine(append=append, nomap=NOMAP) as machine:
-        machine.wait_ready()
+    with bench.booted(append=append, nomap=NOMAP, smp=1) as machine:
         scenario.load(machine, "-s -p", "initramfs.cpio")
         places = PLACES | {"protected crash kernel": region(machine, "Crash kernel")}
         scenario.load(machine, "-s -l")
@@ -88,8 +89,7 @@ def test_hole_edges(el1_bench):
     the next: these four are refused, and the first and the last page of both tables and
     those beside the hole load."""
     middle = NOMAP[0] + TABLE
-    with el1_bench.machine(nomap=(middle - 2 * 4096, 4 * 4096)) as machine:
-        machine.wait_ready()
+    with el1_bench.booted(nomap=(middle - 2 * 4096, 4 * 4096)) as machine:
         for page in range(-2, 2):
             address = middle + page * 4096
             refuse(machine, f"{address:#x}", address, f"page {page} of the hole")
@@ -101,19 +101,18 @@ def test_hole_edges(el1_bench):
 def test_good_destinations_load(bench):
     """The tool that the test above relies on can load, over the running kernel's text
     too: read-only in the linear map, but not in the copy."""
-    with bench.machine() as machine:
-        machine.wait_ready()
+    with bench.booted() as machine:
         for address in (GOOD, region(machine, "Kernel code")):
             assert machine.sh(f"kload {address:#x}").split() == ["loaded"]
 
 
-def test_load_and_unload_give_all_back(bench):
-    """200 times load and unload, by both calls, leave as much memory free as before."""
-    with bench.machine() as machine:
-        machine.wait_ready()
+def test_load_and_unload_give_all_back(request):
+    """200 times load and unload, by both calls, leave as much memory free as before. At the
+    level where an image takes the most pages."""
+    with make_bench(request, "nvhe", "series").booted(smp=1) as machine:
         scenario.mount(machine)
         cycle = ("kexec {0} -l /mnt/Image --initrd=/mnt/initramfs.cpio --reuse-cmdline && "
                  "kexec {0} -u")
         both = f"{{ {cycle.format('-s')} && {cycle.format('-c')}; }}"
-        # A page lost at each would be 800 KiB.
-        assert lost_kib(machine, both, CYCLES // 2) < CYCLES * 2
+        # A page lost at each load by one of the calls would be 400 KiB.
+        assert lost_kib(machine, both, CYCLES // 2) < CYCLES
