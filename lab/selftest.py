@@ -5,16 +5,16 @@ the guest, and which cases they have."""
 import functools
 import re
 
-from lab import guest, host, tap, tree
-from lab.build import make_env
-from lab.machine import KERNEL_LINE, Machine
+from lab import build, guest, host, scenario, tap, tree
+from lab.machine import KERNEL_LINE, PATIENCE, Machine
 from lab.util import BUILD, TOP, LabError, locked, run
 
 TESTS = "tools/testing/selftests"
 OURS = f"{TESTS}/arm64/trans_pgd"
 OUT = BUILD / "selftest"
 # Each program, and seconds that it may take on a busy machine.
-PROGRAMS = {"kexec_load": 300, "kexec_file_load": 300, "kexec_fuzz": 900, "kexec_fault": 600}
+PROGRAMS = {"kexec_load": 5 * PATIENCE, "kexec_file_load": 5 * PATIENCE,
+            "kexec_fuzz": 15 * PATIENCE, "kexec_fault": 10 * PATIENCE}
 KEXEC = ("test_kexec_load.sh", "test_kexec_file_load.sh", "kexec_common_lib.sh")
 MEMORY = 512                    # MiB
 APPEND = "crashkernel=32M page_poison=1"
@@ -41,7 +41,7 @@ def programs():
         run(["make", "-C", source / TESTS / "arm64", "ARM64_SUBTARGETS=trans_pgd",
              f"OUTPUT={OUT}", "USERCFLAGS=-Werror", "USERLDFLAGS=-static"],
             "building the selftests", log="selftest.log",
-            env=make_env() | {"CROSS_COMPILE": host.cross_compile()})
+            env=build.make_env() | {"CROSS_COMPILE": host.cross_compile()})
     return OUT / "trans_pgd"
 
 
@@ -55,7 +55,8 @@ def disk():
 
 def handover_disk(bench):
     """The disk of a bench, with kexec_handover on it."""
-    return guest.disk(guest.GUEST / f"disk-handover-{bench.flavour}-{bench.config}.img", {
+    name = f"disk-handover-{build.tag(bench.flavour)}-{bench.config}.img"
+    return guest.disk(guest.GUEST / name, {
         "Image": bench.kernel, "initramfs.cpio": bench.initrd,
         "kexec_handover": programs() / "kexec_handover"})
 
@@ -67,7 +68,7 @@ def outcome(program, kernel, logs):
         with Machine(f"selftest-{program}", "el1", kernel, guest.initramfs(), logs,
                      append=APPEND, memory=MEMORY, images=[disk()]) as machine:
             machine.wait_ready()
-            machine.sh("mount -t ext2 -o ro /dev/vda /mnt")
+            scenario.mount(machine)
             # By way of a file, for the kernel has much to say meanwhile.
             machine.sh(f"/mnt/{program} >/tmp/tap 2>&1", timeout=PROGRAMS[program], check=False)
             text = KERNEL_LINE.sub("", machine.sh("cat /tmp/tap"))
@@ -84,7 +85,7 @@ def leaks(machine):
     # What is younger than 5 s may be on its way somewhere, and is not reported; the
     # second scan is for what only looked as if it was referred to.
     found = machine.sh("sleep 6; cd /sys/kernel/debug && echo scan >kmemleak && "
-                       "echo scan >kmemleak && cat kmemleak", timeout=300)
+                       "echo scan >kmemleak && cat kmemleak", timeout=5 * PATIENCE)
     if "unreferenced object" in found:
         machine.fail(f"kmemleak: {' '.join(found.split())[:600]}")
 

@@ -17,6 +17,8 @@ FLAT_PLAN = re.compile(r"^1\.\.(\d+)\b(?: # SKIP (.*))?$")
 # kselftest_harness.h does not name a skipped test in its result, but here, before it runs.
 RUNS = re.compile(r"^#\s+RUN\s+(\S+) \.\.\.$")
 
+NOTHING = re.compile(r"no table's worth of usable memory|: virt_to_phys\(\) is checked")
+
 
 class Result(typing.NamedTuple):
     """One line "ok" or "not ok"."""
@@ -24,6 +26,11 @@ class Result(typing.NamedTuple):
     ok: bool
     detail: str             # of the line itself, "SKIP why", and what was said before it
     depth: int              # columns that it is indented by; a subtest is by more
+
+    @property
+    def tried(self):
+        """Whether the machine had what the case, one of the series', wants to try."""
+        return not NOTHING.search(self.detail)
 
 
 def kunit(text):

@@ -11,7 +11,6 @@ from lab.machine import Machine
 from lab.selftest import MEMORY, PROGRAMS, leaks, lockdep
 from lab.util import TEST_LOGS, LabError
 
-LOGS = TEST_LOGS
 MIB = 16                        # of random data: enough, and this kernel is slow
 # Why a test of tools/testing/selftests/kexec cannot run on an emulated machine, if it cannot.
 KEXEC = {"test_kexec_load.sh": None, "test_kexec_file_load.sh": "pesign not found"}
@@ -23,17 +22,14 @@ def grouped(program, *values):
 
 
 def debug_bench(name):
-    """A bench whose machines run the kernel that checks itself, and load the small one: the
-    debug kernel takes a minute to boot from a kexec, and to load it shows nothing more."""
-    bench = scenario.Bench(name, "el1", LOGS, payload=MIB)
-    bench.kernel = build.kernel("series", "debug") / "arch/arm64/boot/Image"
-    return bench
+    """A bench whose machines run the kernel that checks itself, and hand over to it."""
+    return scenario.Bench(name, "el1", TEST_LOGS, payload=MIB, config="debug")
 
 
 def results(program):
     """What the program's cases came to."""
     kernel = build.kernel("series", "debug") / "arch/arm64/boot/Image"
-    found, error = selftest.outcome(program, kernel, LOGS)
+    found, error = selftest.outcome(program, kernel, TEST_LOGS)
     if error:
         raise error
     return found
@@ -49,7 +45,7 @@ def test_case(program, case):
     if skipped:
         pytest.skip(skipped)
     said = text.partition(f" {case} ...")[2].partition(" RUN ")[0]
-    assert good, f"{case} (console log: {LOGS}/selftest-{program}.console.log): {said}"
+    assert good, f"{case} (console log: {TEST_LOGS}/selftest-{program}.console.log): {said}"
 
 
 @pytest.mark.parametrize("program", [grouped(program) for program in PROGRAMS])
@@ -62,7 +58,7 @@ def test_no_other_case(program):
 def test_kernels_own(script):
     """tools/testing/selftests/kexec, which v5.10 has for x86 only, on arm64."""
     bench = debug_bench(f"selftest-{script}")
-    with Machine(f"selftest-{script}", "el1", bench.kernel, bench.initrd, LOGS, memory=MEMORY,
+    with Machine(f"selftest-{script}", "el1", bench.kernel, bench.initrd, TEST_LOGS, memory=MEMORY,
                  images=[bench.image, selftest.disk()]) as machine:
         machine.wait_ready()
         scenario.mount(machine)
@@ -85,8 +81,7 @@ def test_kernels_own(script):
 def test_handover(bench):
     """kexec_handover's numbers arrive, and the next kernel's own init goes on after it."""
     bench.image = selftest.handover_disk(bench)
-    with bench.machine() as machine:
-        machine.wait_ready()
+    with bench.booted() as machine:
         scenario.mount(machine)
         machine.sh("dmesg -n 8")
         machine.send("/mnt/kexec_handover /mnt/Image /mnt/initramfs.cpio "
@@ -106,7 +101,7 @@ def test_handover(bench):
 def test_skips(el1_bench):
     """With an image loaded, which the tests would lose, each program skips, says why and
     ends with 4, as one whose cases were all skipped must; the image stays."""
-    with Machine("selftest-skips", "el1", el1_bench.kernel, el1_bench.initrd, LOGS,
+    with Machine("selftest-skips", "el1", el1_bench.kernel, el1_bench.initrd, TEST_LOGS,
                  memory=scenario.MEMORY, images=[el1_bench.image, selftest.disk()]) as machine:
         machine.wait_ready()
         scenario.load(machine, "-s -l")
@@ -120,8 +115,7 @@ def test_skips(el1_bench):
 def test_debug_kexec():
     """On the kernel that checks itself: loads and unloads lose nothing, and it hands over."""
     bench = debug_bench("debug-kexec")
-    with bench.machine() as machine:
-        machine.wait_ready()
+    with bench.booted() as machine:
         for options in ("-s -l", "-s -u", "-c -l", "-c -u", "-s -l"):
             if options.endswith("-l"):
                 scenario.load(machine, options)
@@ -135,24 +129,16 @@ def test_debug_kexec():
 def test_debug_hibernate():
     """The same for hibernation, the kernel that is resumed, and a kexec from there."""
     bench = debug_bench("debug-hibernate")
-    with bench.swap() as swap:
-        with bench.machine("-1", scenario.RESUME, drives=[swap]) as machine:
-            machine.wait_ready()
-            scenario.remember(machine)
-            scenario.hibernate(machine)
-        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
-            scenario.resume(machine)
-            scenario.check_remembered(machine)
-            leaks(machine)
-            lockdep(machine)
-            scenario.prove_mmu_on(machine, scenario.kexec(machine), least=MIB << 20)
+    with bench.resumed() as (machine, _):
+        leaks(machine)
+        lockdep(machine)
+        scenario.prove_mmu_on(machine, scenario.kexec(machine), least=MIB << 20)
 
 
 def test_leaks_finds_one():
     """The check for leaks can fail: it finds the one that v5.10 itself has."""
     bench = debug_bench("debug-leak")
-    with bench.machine(append=scenario.CRASH) as machine:
-        machine.wait_ready()
+    with bench.booted(append=scenario.CRASH) as machine:
         scenario.mount(machine)
         # There is no room for an initrd larger than the crash kernel's memory, and at each
         # place that is tried for the kernel the ELF headers of the last are forgotten.
