@@ -22,19 +22,19 @@ help:
 	@echo 'make tree             build/linux: the base and the series as git commits'
 	@echo 'make series           build/series/: the series as mails for git am'
 	@echo 'make apply LINUX=DIR  the series on a new branch of your own tree'
-	@echo 'make refresh          carry commits made in build/linux back to patches/ and arch/'
+	@echo 'make refresh          carry commits made in build/linux back to where they came from'
 	@echo 'make kernel           build the kernels with and without the series'
 	@echo 'make fetch            fetch base source, guest packages and QEMU header'
 	@echo 'make host             install what the host needs'
 	@echo 'make clean            remove build/'
 	@echo 'LINUX=DIR with any but apply: that v5.10.y tree is the base; it is only read'
 
-run check bench bisect tree series apply refresh kernel fetch: host
+run test matrix check bench mutants bisect tree series apply refresh kernel fetch: host
 
 run:
 	@$(PYTHON) -m lab.run
 
-test: host
+test:
 	@$(PYTHON) -m lab.test $(T)
 
 check:
@@ -43,13 +43,13 @@ check:
 bench:
 	@$(PYTHON) -m lab.bench
 
-mutants: host
+mutants:
 	@$(PYTHON) -m lab.mutants $(M)
 
 bisect:
 	@$(PYTHON) -m lab.bisect
 
-matrix: host
+matrix:
 	@$(PYTHON) -m lab.test matrix $(T)
 
 tree series apply refresh:

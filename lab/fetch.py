@@ -24,8 +24,7 @@ PACKAGES = ("kexec-tools", "busybox-static", "makedumpfile")
 PROGRAMS = ("kexec", "vmcore-dmesg", "makedumpfile", "busybox")
 
 # Newest first. The package's version is named, so that every run has the same base.
-SOURCES = (("Debian-Security", "bullseye-security", "5.10.262-1"),
-           ("Debian", "bullseye", "5.10.223-1"))
+SOURCES = (("bullseye-security", "5.10.262-1"), ("bullseye", "5.10.223-1"))
 KERNEL_FILES = ("arch/arm64/kernel/machine_kexec.c", "kernel/kexec_core.c")
 
 HEADER = "qemu-plugin.h"
@@ -39,8 +38,8 @@ Dir::Cache "{here}/cache";
 Dir::Etc::sourcelist "{here}/sources.list";
 Dir::Etc::sourceparts "/dev/null";
 #clear APT::Architectures;
-APT::Architecture "{arch}";
-APT::Architectures {{ "{arch}"; }};
+APT::Architecture "arm64";
+APT::Architectures {{ "arm64"; }};
 APT::Update::Error-Mode "any";
 APT::Install-Recommends "false";
 APT::Get::AllowUnauthenticated "false";
@@ -95,6 +94,14 @@ def mirrors():
     return found
 
 
+def mirror(suite):
+    """The machine's mirror of a suite."""
+    label = "Debian-Security" if suite.endswith("-security") else "Debian"
+    if label not in mirrors():
+        raise LabError(f"this machine has no mirror of {suite}")
+    return mirrors()[label][0]
+
+
 def known_mirrors(*options):
     """The mirrors in the lists that apt has."""
     lines = output(["apt-get", *options, "indextargets", "--format",
@@ -113,7 +120,7 @@ def sandbox():
 
 
 @contextlib.contextmanager
-def private_apt(name, sources, arch):
+def private_apt(name, sources):
     """Yield (directory, apt): private apt directories for `sources`, lists brought
     up to date, and a function that runs apt-get there.
 
@@ -130,11 +137,13 @@ def private_apt(name, sources, arch):
     (here / "sources.list").write_text("".join(
         f"{kind} [signed-by={KEYRING}] {uri} {suite} main\n" for kind, uri, suite in sources))
     conf = here / "apt.conf"
-    conf.write_text(APT_CONF.format(here=here, arch=arch) + NO_HOOKS + sandbox())
+    conf.write_text(APT_CONF.format(here=here) + NO_HOOKS + sandbox())
 
     def apt(*args):
         apt_get(f"apt-{name}.log", ["-c", conf], *args, cwd=here)
 
+    for old in here.glob("*.deb"):      # left by a command that failed
+        old.unlink()
     apt("update")
     yield here, apt
     remove(here)
@@ -166,7 +175,7 @@ def guest_root():
         need_space(BUILD, 300)
         say(f"fetching the guest's Debian packages ({SUITE}, arm64: {', '.join(PACKAGES)})")
         versions = []
-        with (private_apt("guest", [("deb", mirrors()["Debian"][0], SUITE)], "arm64")
+        with (private_apt("guest", [("deb", mirror(SUITE), SUITE)])
               as (here, apt), made_whole(root) as scratch):
             apt("install", "--download-only", *PACKAGES)
             for deb in debs(here):
@@ -224,7 +233,7 @@ def base_source():
         path = pathlib.Path(os.environ["LINUX"]).absolute()
         check_source(path, f"LINUX={os.environ['LINUX']}")
         return path
-    trees = [BUILD / f"src/linux-{version.split('-')[0]}" for _, _, version in SOURCES]
+    trees = [BUILD / f"src/linux-{version.split('-')[0]}" for _, version in SOURCES]
     for tree in trees:
         if tree.is_dir():
             return tree
@@ -247,27 +256,26 @@ def base_source():
 
 def download_source():
     """The newest of Debian's linux-source-5.10 that can be had, as a .deb in build/src."""
-    found, reasons = {}, []
+    reasons = []
     try:
-        found = mirrors()
+        mirrors()
     except LabError as error:
         reasons.append(str(error))
-    for label, suite, version in SOURCES:
+    for suite, version in SOURCES if not reasons else ():
         # A machine that takes no security updates may have no way to their mirror.
-        if label not in found:
-            continue
         try:
-            return download_version(found[label][0], suite, version)
+            return download_version(suite, version)
         except LabError as error:
             reasons.append(f"{suite}: {error}")
     raise LabError("\n  ".join(["no kernel source from Debian; set LINUX=DIR to a v5.10.y tree, "
                                "or mend this:", *reasons]))
 
 
-def download_version(uri, suite, version):
+def download_version(suite, version):
     """One version of Debian's linux-source-5.10, as a .deb in build/src."""
+    sources = [("deb", mirror(suite), suite)]
     say(f"fetching linux-source-5.10 {version} from {suite} (120 MB)")
-    with private_apt("source", [("deb", uri, suite)], "arm64") as (here, apt):
+    with private_apt("source", sources) as (here, apt):
         apt("download", f"linux-source-5.10={version}")
         [deb] = here.glob("linux-source-5.10_*.deb")
         if deb_field(deb, "Version") != [version]:
@@ -276,25 +284,22 @@ def download_version(uri, suite, version):
         return deb.rename(BUILD / "src" / deb.name)
 
 
-def source_archive(label, suite, version, plain):
+def source_archive(suite, version, plain):
     """A tar archive in build/check with one of SOURCES: as Debian builds it or, `plain`, as
     kernel.org released it, but for files that Debian finds are not free."""
     archive = BUILD / "check" / f"linux-{version}-{'plain' if plain else 'debian'}.tar.xz"
     if archive.is_file():
         return archive
     need_space(archive.parent, 400)
-    if label not in mirrors():
-        raise LabError(f"no source of packages on this machine is {label}'s")
-    uri = mirrors()[label][0]
     with made_whole(archive) as scratch:
         if plain:
             say(f"fetching the source of the package linux {version} from {suite} (120 MB)")
-            with private_apt("plain", [("deb-src", uri, suite)], "arm64") as (here, apt):
+            with private_apt("plain", [("deb-src", mirror(suite), suite)]) as (here, apt):
                 apt("source", "--download-only", "--tar-only", f"linux={version}")
                 [tarball] = here.glob("linux_*.orig.tar.xz")
                 tarball.rename(scratch)
         else:
-            deb = download_version(uri, suite, version)
+            deb = download_version(suite, version)
             try:
                 with tempfile.TemporaryDirectory(dir=deb.parent) as folder:
                     run(["dpkg-deb", "--extract", deb, folder], f"unpacking {deb.name}",
@@ -332,7 +337,7 @@ def mainline_source():
             return tree
         need_space(BUILD, 2048)
         say(f"fetching linux-source-6.1 from {SUITE} (140 MB)")
-        with (private_apt("v6.1", [("deb", mirrors()["Debian"][0], SUITE)], "arm64")
+        with (private_apt("v6.1", [("deb", mirror(SUITE), SUITE)])
               as (here, apt), made_whole(tree) as scratch):
             apt("download", "linux-source-6.1")
             [deb] = here.glob("linux-source-6.1_*.deb")
@@ -351,7 +356,7 @@ def from_package(name, suite, wanted, what, meta=False):
             return folder
         need_space(BUILD, 500)
         say(f"fetching {what} from {suite}")
-        with (private_apt(f"debian-{name}", [("deb", mirror(suite), suite)], "arm64")
+        with (private_apt(f"debian-{name}", [("deb", mirror(suite), suite)])
               as (here, apt), made_whole(folder) as scratch):
             if meta:
                 text = output(["apt-cache", "-c", here / "apt.conf", "show", name])
@@ -363,14 +368,6 @@ def from_package(name, suite, wanted, what, meta=False):
                  '--wildcards "$2" --transform=s,.*/,,', deb, scratch, wanted],
                 f"unpacking {deb.name}", log=f"apt-debian-{name}.log")
     return folder
-
-
-def mirror(suite):
-    """The machine's mirror of a suite."""
-    label = "Debian-Security" if suite.endswith("-security") else "Debian"
-    if label not in mirrors():
-        raise LabError(f"this machine has no mirror of {suite}")
-    return mirrors()[label][0]
 
 
 def debian_kernel(suite):
@@ -427,7 +424,7 @@ def fetch_header(version, folder):
     sources = [("deb-src", *found["Debian"])]
     if "Debian-Security" in found:
         sources.append(("deb-src", *found["Debian-Security"]))
-    with private_apt("qemu", sources, "arm64") as (here, apt), made_whole(folder) as scratch:
+    with private_apt("qemu", sources) as (here, apt), made_whole(folder) as scratch:
         text = output(["apt-cache", "-c", here / "apt.conf", "showsrc", "--only-source", "qemu"])
         listed = re.findall(r"^Version: (.+)$", text, re.MULTILINE)
         same = [other for other in listed if other.rpartition("-")[0] == version.rpartition("-")[0]]

@@ -167,15 +167,15 @@ def initramfs():
     return path
 
 
-def payload_initramfs(mib, seed=1):
+def payload_initramfs(mib):
     """build/guest/payload-<mib>.cpio: the initramfs with `mib` MiB of random data in
-    /payload.bin, which depends on the seed alone, and its sum in /payload.md5."""
+    /payload.bin, the same each time, and its sum in /payload.md5."""
     base = initramfs()
     path = GUEST / f"payload-{mib}.cpio"
-    with kept(path, mib, seed, base.with_name(base.name + ".key").read_text()) as scratch:
+    with kept(path, mib, base.with_name(base.name + ".key").read_text()) as scratch:
         if scratch:
             need_space(GUEST, mib + 32)
-            numbers, md5 = random.Random(seed), hashlib.md5()
+            numbers, md5 = random.Random(1), hashlib.md5()
             with open(scratch, "wb") as out:
                 out.write(base.read_bytes())
                 archive = Newc(out)
@@ -189,22 +189,29 @@ def payload_initramfs(mib, seed=1):
     return path
 
 
-@contextlib.contextmanager
-def scripted_initramfs(path, script, files):
-    """For as long as the block lasts, `path` is the initramfs with a script in it that runs
-    before the shell does, and with {name: source}."""
-    need_space(path.parent, (sum(source.stat().st_size for source in files.values()) >> 20) + 32)
+def add_files(path, base, files, script=None):
+    """Write to `path` the initramfs `base` with {name: source} in it, and a script that runs
+    before the shell does."""
+    sizes = [source.stat().st_size for source in (base, *files.values())]
+    need_space(path.parent, (sum(sizes) >> 20) + 16)
     with open(path, "wb") as out:
-        out.write(initramfs().read_bytes())
+        out.write(base.read_bytes())
         archive = Newc(out)
-        archive.file("script", script.encode())
+        if script:
+            archive.file("script", script.encode())
         for name, source in sorted(files.items()):
             archive.file(name, source.read_bytes())
         archive.end()
+
+
+@contextlib.contextmanager
+def scripted_initramfs(path, script, files):
+    """add_files() to the initramfs, for as long as the block lasts."""
     try:
+        add_files(path, initramfs(), files, script)
         yield path
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def carrier(name, base, files):
@@ -214,28 +221,22 @@ def carrier(name, base, files):
     with kept(path, sorted((name, str(source), source.stat().st_mtime_ns)
                            for name, source in (files | {"": base}).items())) as scratch:
         if scratch:
-            need_space(GUEST, 256)
-            with open(scratch, "wb") as out:
-                out.write(base.read_bytes())
-                archive = Newc(out)
-                for name, source in files.items():
-                    archive.file(name, source.read_bytes())
-                archive.end()
+            add_files(scratch, base, files)
     return path
 
 
-def disk(path, files, room=8):
-    """An ext2 image at `path` with {name: source} in it and `room` MiB to spare.
+def disk(path, files):
+    """An ext2 image at `path` with {name: source} in it.
 
     One that a guest has written to is made anew.
     """
     path = pathlib.Path(path)
     stats = {name: pathlib.Path(source).stat() for name, source in files.items()}
-    with kept(path, room, [(name, str(files[name]), stat.st_size, stat.st_mtime_ns)
-                           for name, stat in sorted(stats.items())]) as scratch:
+    with kept(path, [(name, str(files[name]), stat.st_size, stat.st_mtime_ns)
+                     for name, stat in sorted(stats.items())]) as scratch:
         if scratch:
             used = sum(stat.st_size for stat in stats.values()) >> 20
-            need_space(path.parent, 2 * used + room + 16)
+            need_space(path.parent, 2 * used + 24)
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
                 for name, source in files.items():
                     copy = pathlib.Path(folder, name)
@@ -243,7 +244,7 @@ def disk(path, files, room=8):
                     shutil.copy(source, copy)
                 # sbin is not on every user's PATH.
                 run(["mke2fs", "-q", "-t", "ext2", "-d", folder, scratch,
-                     f"{used + used // 16 + room + 4}M"], f"making {path.name}", log="guest.log",
+                     f"{used + used // 16 + 12}M"], f"making {path.name}", log="guest.log",
                     env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
     return path
 

@@ -15,20 +15,20 @@ from lab.util import LabError, locked, main, output, say
 QEMU_NEEDED = (7, 2)            # the first that Debian builds with TCG plugins
 
 # Recommended packages are not installed, so what is needed of them is named:
-# libc6-dev for the kernel's host programs, ipxe-qemu for QEMU's network card.
+# libc6-dev for the kernel's host programs.
 PACKAGES = """
     gcc libc6-dev binutils make bc bison flex libssl-dev libelf-dev device-tree-compiler ccache
-    cpio rsync xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
-    qemu-system-arm qemu-efi-aarch64 ipxe-qemu gdb-multiarch pkg-config libglib2.0-dev
+    cpio xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
+    qemu-system-arm qemu-efi-aarch64 gdb-multiarch
     clang lld llvm perl sparse shellcheck python3-flake8 python3-sphinx
     python3-pytest python3-pexpect python3-pytest-xdist python3-matplotlib
 """.split()
 CROSS_PACKAGES = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
 
-# For machines without dpkg.
+# For machines without dpkg-query. What is fetched from Debian is fetched by apt-get.
 TOOLS = """
-    gcc readelf make bc bison flex dtc ccache cpio rsync xz git mke2fs
-    qemu-system-aarch64 gdb-multiarch pkg-config perl sparse shellcheck sphinx-build
+    gcc readelf make bc bison flex dtc fdtput ccache cpio xz git mke2fs apt-get dpkg-deb
+    qemu-system-aarch64 gdb-multiarch clang ld.lld perl sparse shellcheck sphinx-build
 """.split()
 MODULES = ["pytest", "pexpect", "xdist", "matplotlib", "flake8", "sphinx"]
 
