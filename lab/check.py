@@ -20,8 +20,8 @@ import tempfile
 import time
 import tomllib
 
-from lab import build, fetch, host, tree
-from lab.util import BUILD, LAB, TOP, LabError, main, no_command, output, remove, run
+from lab import build, fetch, tree
+from lab.util import BUILD, CPUS, LAB, TOP, LabError, main, no_command, output, remove, run
 
 ACCEPTED = LAB / "checkpatch.toml"
 WIDTH = 100                     # columns of the lab's own files
@@ -108,9 +108,8 @@ def checkpatch():
     used = [False] * len(accepted)
     complaints = []
     with tempfile.TemporaryDirectory() as folder:
-        mails = [path for path in tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
-                 if path.suffix == ".patch"]
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        _, *mails = tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
+        with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
             found = pool.map(lambda mail: findings("--ignore", NOT_OF_MAILS, mail), mails)
             for mail, reports in zip(mails, found):
                 for kind, message, file, line, shown in reports:
@@ -139,9 +138,8 @@ def sparse_messages(which, names):
     """What sparse says of these files of a kernel."""
     src, out = build.source(which), BUILD / f"check/{which}"
     build.configure(src, out, config(src))
-    text = said(["make", "-C", src, f"O={out.resolve()}", "C=2", "CHECK=sparse",
-                 f"-j{os.cpu_count()}",
-                 *(f"{name[:-1]}o" for name in names)], env=build.make_env())
+    text = said(build.make(src, out, config(src), "C=2", "CHECK=sparse",
+                           *map(tree.object_of, names)), env=build.make_env(config(src)))
     # A file that does not compile, or a sparse that is not there, is no clean file.
     unchecked = [name for name in names if not re.search(rf"CHECK +\S*{re.escape(name)}$", text,
                                                          re.MULTILINE)]
@@ -228,8 +226,8 @@ def base_archive():
 def git_am_elsewhere():
     """The same on the other sources of v5.10.y that Debian has: what it builds, and what
     kernel.org released."""
-    return [complaint for label, suite, version in fetch.SOURCES for plain in (False, True)
-            for complaint in am(fetch.source_archive(label, suite, version, plain))]
+    return [complaint for suite, version in fetch.SOURCES for plain in (False, True)
+            for complaint in am(fetch.source_archive(suite, version, plain))]
 
 
 def am(archive):
@@ -238,17 +236,15 @@ def am(archive):
     with tempfile.TemporaryDirectory() as folder:
         where = pathlib.Path(folder, "linux")
         where.mkdir()
-        env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-        for role in ("AUTHOR", "COMMITTER"):
-            env |= {f"GIT_{role}_NAME": tree.LAB["name"], f"GIT_{role}_EMAIL": tree.LAB["email"]}
+        env = tree.identity(tree.LAB) | {"GIT_CONFIG_GLOBAL": "/dev/null",
+                                         "GIT_CONFIG_NOSYSTEM": "1"}
         run(["tar", "-xf", archive, "-C", where, "--no-same-owner", "--strip-components=1",
              "--wildcards", "--no-wildcards-match-slash",
              *(f"*/{name}" for name in sorted(touched_in_base()))],
             f"unpacking {archive.name}", log="check.log")
         for args in (["init", "-q"], ["add", "-A", "-f"], ["commit", "-q", "-m", archive.name]):
             output(["git", *args], cwd=where, env=env)
-        mails = [mail for mail in tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
-                 if mail.suffix == ".patch"]
+        _, *mails = tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
         try:
             output(["git", "am", "-q", *mails], cwd=where, env=env)
         except LabError as error:
@@ -311,7 +307,6 @@ def command(_):
     which = os.environ.get("AM") or "base"
     if which not in ("base", "all"):
         raise LabError(f"no AM is called {which}: base or all")
-    host.ensure()
     checks = CHECKS + ((git_am_elsewhere,) if which == "all" else ())
     failed = 0
     for check in checks:

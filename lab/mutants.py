@@ -21,16 +21,15 @@ import sys
 import time
 import xml.etree.ElementTree
 
-from lab import build, guest, host, scenario, tree
+from lab import build, guest, scenario, tree
 from lab.test import PYTEST, chosen
-from lab.util import (LAB, LOGS, MUTANTS, TOP, LabError, locked, main, need_space, output,
-                      run, say)
+from lab.util import LAB, LOGS, MUTANTS, TOP, LabError, locked, main, output, say
 
 PATCHES = LAB / "mutants"
 LINUX = MUTANTS / "linux"
 NONE = "none"                   # the mutant that is none
 BUILD_ALL = ("import sys; from lab import build, test; "
-             "[build.kernel(*names) for names in test.kernels(sys.argv[1:])]")
+             "build.kernels(test.kernels(sys.argv[1:]))")
 # Seconds: what waits for a machine that has gone dark need not wait as long as usual.
 PATIENCE = os.environ.get("LAB_PATIENCE", "20")
 
@@ -88,13 +87,8 @@ def mutants(words=()):
 
 def prepare():
     """build/mutants/linux: a work tree of the series."""
-    head = output(["git", "rev-parse", "HEAD"], cwd=tree.tree()).strip()
-    if not (LINUX / "Makefile").is_file():
-        need_space(MUTANTS, 2500)
-        say("making a work tree for mutants")
-        output(["git", "worktree", "prune"], cwd=tree.LINUX)
-        run(["git", "worktree", "add", "-q", "-f", "--detach", LINUX, head],
-            "a work tree for mutants", cwd=tree.LINUX)
+    tree.work_tree(LINUX)
+    head = tree.git_linux("rev-parse", "HEAD")
     output(["git", "reset", "-q", "--hard", head], cwd=LINUX)
 
 
@@ -127,9 +121,11 @@ def run_tests(name, tests):
                                   stderr=log, check=False).returncode
             if code not in ((0, 1) if report.is_file() else (0,)):
                 raise LabError(f"{name}: the run failed by itself (log: {log.name})")
+    cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
+    if any(case.find("error") is not None for case in cases):
+        raise LabError(f"{name}: a test could not begin (log: {log.name})")
     return [f"{case.get('name')}: {failure.get('message', '').splitlines()[0][:150]}"
-            for case in xml.etree.ElementTree.parse(report).iter("testcase")
-            for failure in case.findall("failure")]
+            for case in cases for failure in case.findall("failure")]
 
 
 def judge(mutant):
@@ -166,7 +162,6 @@ def hunt(found):
 
 def command(words):
     """make mutants"""
-    host.ensure()
     found = mutants(words)
     build.plugin()
     guest.payload_initramfs(scenario.PAYLOAD)

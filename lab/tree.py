@@ -17,7 +17,7 @@ import tempfile
 import typing
 
 from lab import fetch
-from lab.util import BUILD, MUTANTS, TOP, LabError, locked, main, need_space, output, run, say
+from lab.util import BUILD, TOP, LabError, locked, main, need_space, output, remove, run, say
 
 PATCHES = TOP / "patches" / "v5.10"
 SERIES = PATCHES / "series"
@@ -85,6 +85,12 @@ def user(where=TOP):
     return who
 
 
+def identity(who):
+    """An environment in which git knows who it is that commits."""
+    return {**os.environ, **{f"GIT_{role}_{key.upper()}": value
+                             for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}}
+
+
 def commit_series(repo, base, who, sign_off=False):
     """Write the series on top of commit `base` of `repo`; return the last commit.
 
@@ -92,9 +98,7 @@ def commit_series(repo, base, who, sign_off=False):
     """
     parent = base
     with tempfile.TemporaryDirectory() as scratch:
-        env = {**os.environ, "GIT_INDEX_FILE": f"{scratch}/index"}
-        for role in ("AUTHOR", "COMMITTER"):
-            env |= {f"GIT_{role}_{key.upper()}": value for key, value in who.items()}
+        env = {**identity(who), "GIT_INDEX_FILE": f"{scratch}/index"}
 
         def git(*args, stdin=None):
             return output(["git", *args], cwd=repo, env=env, stdin=stdin).strip()
@@ -121,6 +125,11 @@ def touched():
     """Kernel paths of all that the series changes or adds."""
     return {name for patch in series() for name in
             [*patch.files, *re.findall(r"^\+\+\+ b/(.+)$", patch.diff(), re.MULTILINE)]}
+
+
+def object_of(name):
+    """The object that a source file is compiled to; KVM's rules for EL2 have other names."""
+    return name.rpartition(".")[0] + (".nvhe.o" if "/hyp/nvhe/" in name else ".o")
 
 
 def conflict(patch, text):
@@ -170,34 +179,31 @@ def drop_debian_ignore(source):
 
 def import_base(source):
     """Make build/linux with `source` as its only commit."""
+    git = (source / ".git").exists()
+    if not git and (source / "include" / "config").exists():
+        raise LabError(f"{source} has been built in; 'make mrproper' there first, or give "
+                       "a git tree, of which only HEAD is read")
     say(f"importing {source} into build/linux")
     need_space(BUILD, 3500)
-    for where in (BASE, MUTANTS / "linux", LINUX):
-        shutil.rmtree(where, ignore_errors=True)
+    shutil.rmtree(LINUX, ignore_errors=True)
     LINUX.mkdir(parents=True)
     run(["git", "init", "-q", "-b", BRANCH, "."], "git init", cwd=LINUX)
     for key, value in {"user.name": LAB["name"], "user.email": LAB["email"], "gc.auto": "0",
                        "core.looseCompression": "0", "advice.detachedHead": "false"}.items():
         git_linux("config", key, value)
-    env = {**os.environ}
-    for role in ("AUTHOR", "COMMITTER"):
-        env |= {f"GIT_{role}_{key.upper()}": value for key, value in LAB.items()}
     # From a git tree take its HEAD, so that what was built there stays out.
-    if (source / ".git").exists():
+    if git:
         run(["git", "fetch", "-q", "--depth=1", f"file://{source.resolve()}", "HEAD"],
             f"reading {source}", cwd=LINUX)
         tree = git_linux("rev-parse", "FETCH_HEAD^{tree}")
     else:
-        if (source / "include" / "config").exists():
-            raise LabError(f"{source} has been built in; 'make mrproper' there first, or give "
-                           "a git tree, of which only HEAD is read")
         # -f: Debian's source package has a .gitignore that ignores it all
         run(["git", f"--git-dir={LINUX}/.git", f"--work-tree={source.resolve()}", "add", "-A",
              "-f", "."], f"reading {source}", cwd=source)
         drop_debian_ignore(source)
         tree = git_linux("write-tree")
     base = output(["git", "commit-tree", tree, "-m", f"Linux {fetch.source_version(source)}"],
-                  cwd=LINUX, env=env).strip()
+                  cwd=LINUX, env=identity(LAB)).strip()
     git_linux("tag", "-f", "base", base)
     return base
 
@@ -224,16 +230,26 @@ def tree():
     return LINUX
 
 
-def base_tree():
-    """build/base: a work tree of the base alone, for the kernel to compare with."""
+def work_tree(where):
+    """Make `where` a work tree of build/linux, at the base, unless it is one."""
     tree()
     with locked("linux"):
-        base = state()["base"]
-        if not (BASE / "Makefile").is_file():
-            shutil.rmtree(BASE, ignore_errors=True)
-            git_linux("worktree", "prune")
-            run(["git", "worktree", "add", "-q", "--detach", BASE, base], "base work tree",
-                cwd=LINUX)
+        for entry in git_linux("worktree", "list", "--porcelain").split("\n\n"):
+            # git keeps one locked until it is whole.
+            link = where / ".git"
+            if (entry.startswith(f"worktree {where}\n") and "\nlocked" not in entry
+                    and link.is_file() and link.read_text().startswith(f"gitdir: {LINUX}/")):
+                return
+        need_space(BUILD, 2500)
+        remove(where)
+        say(f"making the work tree {where}")
+        run(["git", "worktree", "add", "-q", "-f", "-f", "--detach", where, "base"],
+            "making a work tree", cwd=LINUX)
+
+
+def base_tree():
+    """build/base: a work tree of the base alone, for the kernel to compare with."""
+    work_tree(BASE)
     return BASE
 
 

@@ -3,13 +3,14 @@
 that makes a test's machines."""
 
 import re
+import shutil
 
 import pytest
 
-from lab import matrix
+from lab import matrix, tree
 from lab.machine import kvm_works
-from lab.scenario import PAYLOAD, Bench
-from lab.util import TEST_LOGS
+from lab.scenario import Bench
+from lab.util import TEST_LOGS, TOP, output
 
 # kvm: where it works, a kernel at EL1 on real caches. Nothing counts its accesses.
 LEVELS = ["el1", "nvhe", "vhe"] + (["kvm"] if kvm_works() else [])
@@ -44,13 +45,39 @@ def make_bench(request, level, flavour, config="small"):
     name = re.sub(r"[^\w]+", "-", request.node.name.removeprefix("test_")).strip("-")
     if config != "small":
         name = f"{config}-{name}"
-    marker = request.node.get_closest_marker("payload")
-    return Bench(name, level, TEST_LOGS, flavour, marker.args[0] if marker else PAYLOAD, config)
+    return Bench(name, level, TEST_LOGS, flavour, config=config)
 
 
-def pytest_configure(config):
-    """The marks of this suite."""
-    config.addinivalue_line("markers", "payload(mib): random data in the second kernel's initramfs")
+def git(where, *args):
+    """git in a tree."""
+    return output(["git", *map(str, args)], cwd=where).strip()
+
+
+def copy_tree(folder, monkeypatch, *patterns):
+    """build/linux and what it is made from, copied to a folder for lab.tree to work on
+    instead: (the tree, the repository). patterns: of sparse-checkout; what the tree has."""
+    linux, top = folder / "linux", folder / "top"
+    git(folder, "clone", "-q", "--shared", "--no-checkout", tree.LINUX, linux)
+    for key in ("name", "email"):
+        git(linux, "config", f"user.{key}", tree.LAB[key])
+    git(linux, "tag", "-f", "base", tree.state()["base"])
+    git(linux, "sparse-checkout", "set", "--no-cone", *patterns)
+    git(linux, "checkout", "-q", "-B", tree.BRANCH, tree.state()["head"])
+    shutil.copyfile(tree.STATE, linux / ".git/lab.json")
+    for name in ["patches/v5.10", *(f for p in tree.series() for f in p.files)]:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (TOP / name).is_dir() else shutil.copyfile)(TOP / name, top / name)
+    patches = top / "patches/v5.10"
+    for name, value in {"LINUX": linux, "BASE": folder / "base", "TOP": top,
+                        "STATE": linux / ".git/lab.json", "PATCHES": patches,
+                        "COVER": patches / "cover-letter", "SERIES": patches / "series"}.items():
+        monkeypatch.setattr(tree, name, value)
+    return linux, top
+
+
+def pytest_collection_modifyitems(items):
+    """What takes minutes goes first, so that no worker is left alone with it."""
+    items.sort(key=lambda item: "[long-" not in item.nodeid)
 
 
 def pytest_unconfigure(config):

@@ -2,12 +2,11 @@
 """What `make check` finds: nothing in the series and the lab as they are, and each thing
 that is broken on purpose."""
 
-import shutil
-
 import pytest
 
 from lab import check, tree
-from lab.util import TOP, output
+from lab.tests.conftest import copy_tree, git
+from lab.util import output
 
 # What the checks of the series read, besides what the series touches, and what checkpatch
 # knows a kernel by.
@@ -51,43 +50,16 @@ def test_broken_file(name, file, text, says, tmp_path, monkeypatch):
     assert says in "\n".join(getattr(check, name)())
 
 
-@pytest.fixture
-def copy(tmp_path, monkeypatch):
-    """build/linux and what it is made from, copied for the checks to look at instead."""
-    linux, top = tmp_path / "linux", tmp_path / "top"
-    git(tmp_path, "clone", "-q", "--shared", "--no-checkout", tree.LINUX, linux)
-    git(linux, "tag", "-f", "base", tree.state()["base"])
-    git(linux, "config", "user.name", tree.LAB["name"])
-    git(linux, "config", "user.email", tree.LAB["email"])
-    git(linux, "sparse-checkout", "set", "--no-cone", *PATHS,
-        *(f"/{name}" for name in tree.touched()))
-    git(linux, "checkout", "-q", "-B", tree.BRANCH, tree.state()["head"])
-    shutil.copyfile(tree.STATE, linux / ".git/lab.json")
-    for name in ["patches/v5.10", *(f for p in tree.series() for f in p.files)]:
-        (top / name).parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (TOP / name).is_dir() else shutil.copyfile)(TOP / name, top / name)
-    for name, value in {"LINUX": linux, "STATE": linux / ".git/lab.json", "TOP": top,
-                        "PATCHES": top / "patches/v5.10",
-                        "COVER": top / "patches/v5.10/cover-letter", "SERIES":
-                        top / "patches/v5.10/series"}.items():
-        monkeypatch.setattr(tree, name, value)
-    monkeypatch.setattr(check, "BUILD", tmp_path)
-    return linux
-
-
-def git(where, *args):
-    """git in a tree."""
-    return output(["git", *map(str, args)], cwd=where)
-
-
-def test_broken_series(copy, tmp_path, monkeypatch):
+def test_broken_series(tmp_path, monkeypatch):
     """Each check complains about what is wrong in the last commit of a broken series, and
     about an exception for what checkpatch does not say."""
-    accepted = tmp_path / "top/checkpatch.toml"
+    copy, top = copy_tree(tmp_path, monkeypatch, *PATHS, *(f"/{name}" for name in tree.touched()))
+    monkeypatch.setattr(check, "BUILD", tmp_path)
+    accepted = top / "checkpatch.toml"
     accepted.write_text(check.ACCEPTED.read_text()
                         + '[[accepted]]\ntype = "NONE"\nfile = "kernel/none.c"\n')
     monkeypatch.setattr(check, "ACCEPTED", accepted)
-    monkeypatch.setattr(check, "TOP", tmp_path / "top")
+    monkeypatch.setattr(check, "TOP", top)
     (copy / "arch/arm64/mm/broken.c").write_text(BROKEN_C)
     (copy / "Documentation/arm64/broken.rst").write_text("Broken\n======\n\n``no end\n")
     git(copy, "add", "--sparse", "-A", "arch/arm64/mm", "Documentation/arm64")

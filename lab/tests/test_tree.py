@@ -3,25 +3,20 @@
 leave alone when they cannot."""
 
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from lab import tree
-from lab.util import TOP, LabError, output
+from lab.tests.conftest import copy_tree, git
+from lab.util import TOP, LabError
 
 # All that the series touches, and the top level, which tells the version.
 PATHS = ["arch/arm64", "drivers/firmware", "include/linux", "kernel", "Documentation/arm64",
          "tools/testing/selftests/arm64"]
 USER = "A User <user@localhost>"
 HIBERNATE = "arch/arm64/kernel/hibernate.c"
-
-
-def git(where, *args):
-    """git in a tree."""
-    return output(["git", *args], cwd=where).strip()
 
 
 @pytest.fixture(autouse=True)
@@ -125,19 +120,7 @@ def test_bad_linux(tmp_path, make, says):
 @pytest.fixture
 def copies(tmp_path, monkeypatch):
     """make refresh on copies: a clone of build/linux, and of what it writes to."""
-    linux, top = tmp_path / "linux", tmp_path / "top"
-    git(tmp_path, "clone", "-q", "--shared", "--no-checkout", str(tree.LINUX), str(linux))
-    git(linux, "sparse-checkout", "set", *PATHS)
-    git(linux, "checkout", "-q", "-B", tree.BRANCH, tree.state()["head"])
-    shutil.copyfile(tree.STATE, linux / ".git/lab.json")
-    for name in ["patches/v5.10", *(f for p in tree.series() for f in p.files)]:
-        (top / name).parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (TOP / name).is_dir() else shutil.copyfile)(TOP / name, top / name)
-    for name, value in {"LINUX": linux, "STATE": linux / ".git/lab.json", "TOP": top,
-                        "PATCHES": top / "patches/v5.10",
-                        "SERIES": top / "patches/v5.10/series"}.items():
-        monkeypatch.setattr(tree, name, value)
-    return linux, top
+    return copy_tree(tmp_path, monkeypatch, "/*", "!/*/", *(f"/{path}" for path in PATHS))
 
 
 def append(path, text):
