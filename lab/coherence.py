@@ -9,9 +9,9 @@ the instruction.
 """
 
 from lab import build, guest, insn, scenario
-from lab.machine import Machine
+from lab.machine import PROMPT, Machine
 from lab.stub import Stub
-from lab.util import LabError, output
+from lab.util import LabError
 
 GRANULE = 16                    # the smallest line that the architecture has
 PAGE = 4096
@@ -19,7 +19,6 @@ TABLE = (1 << 48) - PAGE        # the address in a TTBR
 TO_POC = ("dc civac", "dc cvac")
 POC_DOMAINS = ("sy", "osh")
 MEMORY = 256                    # MiB
-DISK = "/dev/vda"
 ENOUGH = 200_000                # steps; no trace here takes a tenth of it
 EL2_VECTORS = 0x800             # bytes
 # Registers when relocation begins: the page of zeroes, the line size
@@ -285,12 +284,6 @@ class Trace:
             self.step()
 
 
-def symbols(vmlinux):
-    """{name: address} of a kernel."""
-    return {name: int(address, 16) for address, _, name in
-            (line.split()[:3] for line in output(["nm", vmlinux]).splitlines())}
-
-
 def trace_function(stub, judge, log, address):
     """Step through the next call of a function; return its first three arguments."""
     stub.run_to(address)
@@ -316,32 +309,31 @@ def trace_load(stub, judge, log, where):
 
 
 def handed_over(name, level, logs, line=None):
-    """Load the tiny kernel and hand over to it with every step judged; return the Judge
-    and how many instructions were stepped.
+    """Load the tiny kernel and hand over to it with every step judged; return the Judge.
 
     line: the size of a D-cache line that relocation is told, instead of the machine's.
     """
     out = build.kernel("series")
-    where = symbols(out / "vmlinux")
+    where = build.symbols(out / "vmlinux")
     disk = guest.disk(guest.GUEST / "disk-tiny.img", {"tiny": guest.tiny()})
     machine = Machine(name, level, out / "arch/arm64/boot/Image", guest.initramfs(), logs,
                       append=f"nokaslr {scenario.DEBUG}", memory=MEMORY, smp=1, images=[disk],
                       gdb=True)
     with machine, open(machine.log.with_suffix(".trace"), "w", encoding="utf-8") as log:
         machine.wait_ready()
-        machine.sh(f"mount -t ext2 -o ro {DISK} /mnt")
+        scenario.mount(machine)
         with Stub(machine) as stub:
             machine.send("kexec -s -l /mnt/tiny --reuse-cmdline; echo LAB LOADED $?")
             judge = Judge(2 if level == "vhe" else 1, level == "nvhe")
             pages = trace_load(stub, judge, log, where)
         machine.expect(r"LAB LOADED 0\r", what="the tiny kernel to be loaded")
-        machine.expect("lab# ", what="the shell")
-        steps = hand_over(machine, where, judge, pages, log, line)
+        machine.expect(PROMPT, what="the shell")
+        hand_over(machine, where, judge, pages, log, line)
         machine.expect(rf"TINY EL{1 if level == 'el1' else 2} entered right",
                        what="the tiny kernel to be entered right")
         machine.send("")
         machine.wait_exit()
-    return judge, steps
+    return judge
 
 
 def hand_over(machine, where, judge, pages, log, line):
@@ -373,4 +365,3 @@ def hand_over(machine, where, judge, pages, log, line):
         trace.until(lambda: judge.mmu_off and trace.pc & -PAGE not in
                     [page for page, _ in pages], "the tiny kernel")
         judge.fetch(trace.pc, trace.pc, trace.el)
-    return trace.steps

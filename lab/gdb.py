@@ -4,7 +4,6 @@
 import contextlib
 import subprocess
 import tempfile
-import time
 
 from lab.machine import PATIENCE
 from lab.util import LabError
@@ -34,9 +33,7 @@ def interrupt(machine, address, commands):
     """While the block runs, wait for the machine to execute `address`, have gdb do the
     commands, and let the machine go on."""
     path = machine.log.with_suffix(".gdb.log")
-    deadline = time.monotonic() + PATIENCE
-    while not machine.gdb.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)         # QEMU may only just have been started
+    machine.wait_gdb()
     with tempfile.NamedTemporaryFile("w", suffix=".gdb") as script, \
             open(path, "w", encoding="utf-8") as log:
         script.write(SCRIPT.format(socket=machine.gdb, address=address, commands=commands))
@@ -45,8 +42,10 @@ def interrupt(machine, address, commands):
                               stdin=subprocess.DEVNULL, stdout=log, stderr=log) as gdb:
             try:
                 yield
-                if gdb.wait(10):
+                if gdb.wait(PATIENCE):
                     raise LabError(f"gdb failed (log: {path})")
+            except subprocess.TimeoutExpired:
+                raise LabError(f"{address} was never executed (log: {path})") from None
             finally:
                 gdb.kill()
 

@@ -5,7 +5,6 @@ itself, which looks at the frame after each, is sixteen times slower at that."""
 import contextlib
 import socket
 import struct
-import time
 
 from lab.machine import PATIENCE
 from lab.util import LabError
@@ -26,9 +25,7 @@ class Stub:
         self.buffer = b""
 
     def __enter__(self):
-        deadline = time.monotonic() + PATIENCE
-        while not self.machine.gdb.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        self.machine.wait_gdb()
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE)
         self.socket.connect(str(self.machine.gdb))

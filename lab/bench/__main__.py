@@ -14,6 +14,7 @@ import re
 import shutil
 
 from lab import build, fetch, guest, host, tree
+from lab.bench import figures, measure, report
 from lab.util import BUILD, LAB, TOP, LabError, main, need_space, output, say
 
 FOLDER = BUILD / "bench"
@@ -34,7 +35,7 @@ def head():
                         "v6.1": names["v6.1"]}}
 
 
-def measure_all(measure, figures):
+def measure_all():
     """Run every machine; return (points, resumes) as figures.assemble() takes them."""
     # The longest first.
     work = [("resume", which, memory, None) for memory in reversed(figures.RESUME_MEMORY)
@@ -62,7 +63,7 @@ def measure_all(measure, figures):
              for which in figures.KERNELS})
 
 
-def machines(points, resumes, figures):
+def machines(points, resumes):
     """{machine: figures} of the series, as expected.json names them."""
     return ({figures.machine_name("kexec", memory, payload): found
              for (payload, memory), found in points["series"].items()}
@@ -70,7 +71,7 @@ def machines(points, resumes, figures):
                for memory, found in resumes["series"].items()})
 
 
-def update(found, bench, figures, report):
+def update(found, bench):
     """Renew what is committed."""
     figures.EXPECTED.write_text(json.dumps(
         {name: figures.watched(one) for name, one in found.items()}, indent=1) + "\n")
@@ -90,16 +91,13 @@ def command(_):
     expect = os.environ.get("EXPECT") or ""
     if expect not in ("", "update"):
         raise LabError(f"EXPECT={expect} is not known: EXPECT=update renews what is expected")
-    host.ensure()
-    # They need what the line above installs.
-    from lab.bench import figures, measure, report
     for which in figures.KERNELS:
         measure.vmlinux(which)
     measure.plugin()
     guest.initramfs()
     need_space(FOLDER, 4000)
     say(f"measuring; console logs are in {measure.LOGS}")
-    points, resumes = measure_all(measure, figures)
+    points, resumes = measure_all()
     bench = head() | figures.assemble(points, resumes)
     bench["points"] = {which: {figures.machine_name("kexec", memory, payload): found
                                for (payload, memory), found in points[which].items()}
@@ -108,9 +106,9 @@ def command(_):
     report.charts(bench, FOLDER)
     (FOLDER / "bench.md").write_text(report.page(bench))
     print("\n".join(["", report.key_table(bench), "", *report.goal_lines(bench), ""]))
-    found = machines(points, resumes, figures)
+    found = machines(points, resumes)
     if expect == "update":
-        update(found, bench, figures, report)
+        update(found, bench)
     worse = [line for name, one in found.items() for line in figures.worse(name, one)]
     missed = [goal["goal"] for goal in bench["goals"] if not goal["met"]]
     say(f"written: {FOLDER}/bench.json, bench.md and charts")

@@ -47,9 +47,7 @@ class Vmlinux:
         folder = build.kernel(which)
         self.path = folder / "vmlinux"
         self.image = folder / "arch/arm64/boot/Image"
-        lines = output([f"{host.cross_compile()}nm", self.path]).splitlines()
-        self.symbols = {name: int(address, 16) for address, _, name in map(str.split, lines)
-                        if address}
+        self.symbols = build.symbols(self.path)
 
     def symbol(self, *names):
         """The address of the first of the functions that there is."""
@@ -204,7 +202,7 @@ def kexec(which, memory, payload, logs=LOGS):
             "jump": jump_figures(second, bursts[0])}
 
 
-def resume(which, memory, logs=LOGS):
+def resume(which, memory):
     """Hibernate, and resume in another machine; return its figures: what
     swsusp_arch_resume() executes before it enters the code that restores the image, the
     pages that it takes, and of both what is the copy's.
@@ -216,15 +214,15 @@ def resume(which, memory, logs=LOGS):
     # To save 64 GiB takes a CPU that is emulated, and shared, longer than RCU waits for any.
     append = f"{APPEND} {scenario.RESUME} rcupdate.rcu_cpu_stall_suppress=1"
     options = {"append": append, "memory": memory, "smp": 1}
-    logs.mkdir(parents=True, exist_ok=True)
+    LOGS.mkdir(parents=True, exist_ok=True)
     # The table of pages, 1/64 of memory, is part of the image.
-    swap = guest.swap_disk(logs / f"{name}.swap.img", scenario.SWAP + memory // 32)
+    swap = guest.swap_disk(LOGS / f"{name}.swap.img", scenario.SWAP + memory // 32)
     try:
-        with Machine(f"{name}-1", "el1", image, guest.initramfs(), logs, images=[image],
+        with Machine(f"{name}-1", "el1", image, guest.initramfs(), LOGS, images=[image],
                      drives=[swap], **options) as machine:
             machine.wait_ready(5 * PATIENCE)
             scenario.hibernate(machine)
-        with Machine(f"{name}-2", "el1", image, guest.initramfs(), logs, images=[image],
+        with Machine(f"{name}-2", "el1", image, guest.initramfs(), LOGS, images=[image],
                      drives=[swap], plugin=plugin(),
                      spans=vmlinux(which).resume_spans(), **options) as machine:
             machine.expect(r"LAB RESUMED 0\r", 5 * PATIENCE, "the resumed shell")

@@ -10,14 +10,13 @@ from lab.bench import figures, measure
 from lab.util import TEST_LOGS
 
 GIB = 1024                      # MiB
-LOGS = TEST_LOGS
 
 
 @pytest.mark.parametrize("payload, memory", [(16, GIB), (64, 16 * GIB)])
 def test_no_worse(payload, memory):
     """No figure is more than 2 % above lab/bench/expected.json, two machines agree to the
     instruction, nothing moves with the MMU off, and the check is a small part of a load."""
-    counts = measure.kexec("series", memory, payload, LOGS)
+    counts = measure.kexec("series", memory, payload, TEST_LOGS)
     assert not figures.worse(figures.machine_name("kexec", memory, payload), counts)
     assert counts["relocation"]["mmu_off_bytes"] == 0
     assert counts["copy"]["check_insns"] < 0.02 * counts["load"]["insns"]

@@ -9,7 +9,6 @@ import pytest
 from lab import build, coherence, host, insn
 from lab.util import TEST_LOGS, LabError, output
 
-LOGS = TEST_LOGS
 LEVELS = ["el1", "nvhe", "vhe"]     # KVM's registers are not the stub's to step
 PAGES = 5                           # the tiny kernel's, and its device tree
 # What binutils calls instructions that access memory, and those that only store.
@@ -21,7 +20,7 @@ STORES = re.compile(r"(st|cas|swp|ld(add|clr|eor|set))")
 def test_clean(level):
     """All that is executed or loaded with the MMU off has been cleaned to the PoC after it
     was last stored to, and the instruction caches invalidated after that."""
-    judge, _ = coherence.handed_over(f"clean-{level}", level, LOGS)
+    judge = coherence.handed_over(f"clean-{level}", level, TEST_LOGS)
     assert len(judge.relocated) * coherence.GRANULE >= PAGES * coherence.PAGE
     assert judge.cleans * judge.line >= PAGES * coherence.PAGE
     assert judge.switch.switches == 1
@@ -30,7 +29,7 @@ def test_clean(level):
 @pytest.mark.parametrize("line", [16])
 def test_clean_small_lines(line):
     """The same where lines are smaller than what the relocation code copies at a time."""
-    judge, _ = coherence.handed_over(f"clean-line-{line}", "el1", LOGS, line)
+    judge = coherence.handed_over(f"clean-line-{line}", "el1", TEST_LOGS, line)
     assert judge.cleans * line >= PAGES * coherence.PAGE
 
 

@@ -19,8 +19,7 @@ def per_page(figures):
 def test_line_sizes(el1_bench, line):
     """The line size is the fourth argument of the relocation code; gdb gives another one.
     Lines below 64 bytes are cleaned each; that takes so much longer, and data arrive."""
-    with el1_bench.machine(gdb=True) as machine:
-        machine.wait_ready()
+    with el1_bench.booted(gdb=True) as machine:
         scenario.load(machine, "-s -l")
         code, _ = scenario.relocation_code(machine)
         with gdb.interrupt(machine, code, f"set $x3 = {line}"):

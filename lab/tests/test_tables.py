@@ -4,6 +4,7 @@
 import re
 
 from lab import scenario
+from lab.machine import PATIENCE
 
 SHOWN = "/sys/kernel/debug/kexec_page_tables"
 LINE = re.compile(r"^0x([0-9a-f]+)-0x([0-9a-f]+) +\S+ (?:PTE|PMD|PUD|PGD) (.*)$", re.MULTILINE)
@@ -22,8 +23,7 @@ def test_tables_shown(bench):
     """Nothing while there is no image, or one in place; both tables of a loaded image: one
     page of code, read-only and executable, at its physical address, and memory, writable
     and not executable; nothing again once it is unloaded."""
-    with bench.machine(append=scenario.CRASH) as machine:
-        machine.wait_ready()
+    with bench.booted(append=scenario.CRASH) as machine:
         assert not shown(machine)
         scenario.load(machine, "-s -p", "initramfs.cpio")
         assert not shown(machine)
@@ -44,12 +44,11 @@ def test_tables_shown(bench):
 
 def test_tables_shown_while_replaced(el1_bench):
     """Reading them all the time while the image is replaced and unloaded is no trouble."""
-    with el1_bench.machine() as machine:
-        machine.wait_ready()
+    with el1_bench.booted() as machine:
         scenario.mount(machine)
         shown(machine)
         machine.sh(f"(while :; do cat {SHOWN} >/dev/null; done) & echo $! >/tmp/reader")
         machine.sh("n=0; while [ $n -lt 30 ]; do kexec -s -l /mnt/Image --reuse-cmdline && "
                    "kexec -s -l /mnt/Image --reuse-cmdline && kexec -s -u || break; "
-                   "n=$((n+1)); done; [ $n = 30 ]", timeout=300)
+                   "n=$((n+1)); done; [ $n = 30 ]", timeout=5 * PATIENCE)
         machine.sh("kill $(cat /tmp/reader)")
