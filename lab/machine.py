@@ -221,7 +221,7 @@ class Machine:
 
     def wait_gdb(self):
         """Wait for the socket self.gdb, for QEMU may only just have been started."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while not self.gdb.exists():
             if time.monotonic() > deadline:
                 self.fail("QEMU has not opened its gdb stub")

@@ -21,12 +21,20 @@ RESULTS = TEST_LOGS.with_name("matrix")
 REPORT = TEST_LOGS.with_name("matrix.html")
 # Seconds until a kernel answers; one with a lot of memory takes its time.
 BOOT = 2 * PATIENCE
-YES_NO = {"yes": True, "no": False}.get
+
+
+def yes_no(text):
+    """What a key that is either says."""
+    if text not in ("yes", "no"):
+        raise LabError(f"{TABLE}: {text} is neither yes nor no")
+    return text == "yes"
+
+
 MACHINE_KEYS = {"cpu": str, "board": str, "memory": int, "smp": int, "nodes": int, "seed": int,
-                "start": int, "burst": int, "patience": int, "uefi": YES_NO,
-                "parallel": YES_NO}
+                "start": int, "burst": int, "patience": int, "uefi": yes_no,
+                "parallel": yes_no}
 KEYS = {"kernel", "flavour", "level", "append", "payload", "before", "after", "crash", "debian",
-        "loaded", "transitions", "skip", "known", *MACHINE_KEYS}
+        "crash_loaded", "transitions", "skip", "known", *MACHINE_KEYS}
 REACH = re.compile(r"relocation code 0x0*([0-9a-f]+), .* t0sz (\d+),")
 
 
@@ -85,7 +93,7 @@ class Bench(scenario.Bench):
         """A machine that has booted and done what the entry says is to be done before."""
         with self.machine(*args, **options) as machine:
             machine.wait_ready(BOOT)
-            if self.entry.get("loaded") == "crash":
+            if yes_no(self.entry.get("crash_loaded", "no")):
                 scenario.load(machine, "-s -p", "initramfs.cpio")
             if "before" in self.entry:
                 machine.sh(self.entry["before"])

@@ -215,11 +215,7 @@ TEST_F_TIMEOUT(kexec_fault, each_allocation, 600)
 	fflush(stdout);
 }
 
-/*
- * What kmemleak found of kexec, without the one leak that v5.10 has: load_other_segments()
- * forgets a crash kernel's ELF headers when it fails after they were made.
- * Returns how many of these there were, or -1.
- */
+/* Drop a record that does not come from kexec. */
 static void keep_ours(char *record)
 {
 	if (!strstr(record, "kexec") && !strstr(record, "kimage") &&
@@ -227,6 +223,11 @@ static void keep_ours(char *record)
 		*record = 0;
 }
 
+/*
+ * What kmemleak found of kexec, without the one leak that v5.10 has:
+ * load_other_segments() forgets a crash kernel's ELF headers when it fails after
+ * they were made. Returns how many of these there were, or -1.
+ */
 static int scan(char *report, size_t size)
 {
 	char line[256], *record = report;
