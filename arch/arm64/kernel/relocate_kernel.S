@@ -17,13 +17,21 @@
 #include <asm/trans_pgd.h>
 #include <asm/virt.h>
 
+/*
+ * What __cpu_soft_restart() clears. SCTLR_ELx_FLAGS is the same, but trees with
+ * newer code have no such name.
+ */
+#define SCTLR_OFF	(SCTLR_ELx_M | SCTLR_ELx_C | SCTLR_ELx_I | \
+			 SCTLR_ELx_A | SCTLR_ELx_SA | SCTLR_ELx_IESB)
+
 /* Bytes that are copied, and then cleaned as a cache line, at a time */
 #define STRIDE	64
 
 /*
  * Copy STRIDE bytes from x1 to x0 + STRIDE and advance both. Clean what was
- * written to the PoC, and invalidate it: until the new kernel has its MMU on it
- * writes past the cache, and must not find old lines there afterwards.
+ * written to the PoC, as booting.rst asks, and invalidate it. While the MMU is
+ * on a clean line may come back: the new kernel invalidates what it writes
+ * past the cache itself.
  */
 	.macro	copy_and_clean
 	ldp	x4, x5, [x1], #STRIDE
@@ -80,7 +88,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	adr	x3, .Lvectors
 	msr	vbar_el1, x3
 	isb
-	trans_pgd_set_ttbr1	x1, x2, x3, x4
+	break_before_make_ttbr_switch	x1, x2, x3, x4
 	b	.Lentry
 
 .Lnext:
@@ -131,27 +139,27 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	isb
 
 	mrs	x0, sctlr_el1
-	mov_q	x1, SCTLR_ELx_FLAGS
+	mov_q	x1, SCTLR_OFF
 	bic	x0, x0, x1
 	pre_disable_mmu_workaround
 	msr	sctlr_el1, x0
 	isb
 
 	/* Enter the new kernel as Documentation/arm64/booting.rst asks. */
-	cbnz	x28, .Lat_el2
-	mov	x0, x27
-	mov	x1, xzr
-	mov	x2, xzr
-	mov	x3, xzr
-	br	x26
-
-.Lat_el2:
+	cbz	x28, .Lenter
 	mov	x0, #HVC_SOFT_RESTART
 	mov	x1, x26
 	mov	x2, x27
 	mov	x3, xzr
 	mov	x4, xzr
-	hvc	#0				// no return
+	hvc	#0
+	/* Only an EL2 that has no such call returns. The entry is at EL1 then. */
+.Lenter:
+	mov	x0, x27
+	mov	x1, xzr
+	mov	x2, xzr
+	mov	x3, xzr
+	br	x26
 
 /* Where every exception leads: better a reset than a machine that hangs. */
 .Lreset:

@@ -15,9 +15,11 @@
  */
 #define pr_fmt(fmt) "trans_pgd: " fmt
 
+#include <linux/ioport.h>
 #include <linux/kernel.h>
-#include <linux/memory_hotplug.h>
+#include <linux/kexec.h>
 #include <linux/mm.h>
+#include <linux/mmu_context.h>
 #include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/string.h>
@@ -30,7 +32,7 @@
 #include <asm/trans_pgd.h>
 #include <asm/virt.h>
 
-/* trans_pgd_el2.S: one table of vectors that needs nothing besides itself */
+/* trans_pgd-asm.S: one table of vectors that needs nothing besides itself */
 extern const char trans_pgd_el2_vectors[SZ_2K];
 
 static void *trans_alloc(struct trans_pgd_info *info)
@@ -52,34 +54,95 @@ static pteval_t trans_leaf(pteval_t val)
 	return (val | PTE_WRITE) & ~(PTE_RDONLY | PTE_CONT);
 }
 
-/* What stands in the copy for this entry of the linear map; none if nothing. */
+#ifdef CONFIG_KEXEC_CORE
+static bool in_resource(const struct resource *res, phys_addr_t addr)
+{
+	return res->end && addr >= res->start && addr <= res->end;
+}
+
+/* Whether the memory at @addr is set aside for a crash kernel. */
+static bool is_crash_memory(phys_addr_t addr)
+{
+	return in_resource(&crashk_res, addr) ||
+	       in_resource(&crashk_low_res, addr);
+}
+#else
+static bool is_crash_memory(phys_addr_t addr)
+{
+	return false;
+}
+#endif
+
+/*
+ * Whether the kernel hides single pages of the linear map: their entries are
+ * invalid but not none. With rodata=full, vfree() hides what it is about to
+ * free. debug_pagealloc hides free pages. KFENCE, in a kernel that has it,
+ * hides guard pages and freed objects.
+ */
+static bool may_hide_pages(void)
+{
+	return rodata_full || debug_pagealloc_enabled() ||
+	       IS_ENABLED(CONFIG_KFENCE);
+}
+
+/* The copy's entry for an entry of the linear map, or an empty one. */
 static pte_t trans_pte(pte_t pte)
 {
 	if (pte_valid(pte))
 		return __pte(trans_leaf(pte_val(pte)));
 
 	/*
-	 * debug_pagealloc makes the entries of free pages invalid. A page that
-	 * is free now may be one to overwrite, so it has to be in the copy if
-	 * it is memory at all, and in use as such. Free pages are not reserved:
-	 * a loaded crash kernel, which is invalid too, is, and is meant to stay
-	 * out of reach.
+	 * A hidden page may be one to read or to overwrite, so its entry is in
+	 * the copy. Whoever hid the page does not run any more by then. The page
+	 * has to be memory, and the kernel has to have a reason to hide pages.
+	 *
+	 * A loaded crash kernel is hidden too, so that nothing overwrites it. It
+	 * stays out of the copy: an image must not be loaded over it.
 	 */
-	if (!pte_none(pte) && debug_pagealloc_enabled() &&
-	    pfn_valid(pte_pfn(pte))) {
-		struct page *page = pfn_to_online_page(pte_pfn(pte));
-
-		if (page && !PageReserved(page))
-			return pte_mkpresent(__pte(trans_leaf(pte_val(pte))));
-	}
+	if (!pte_none(pte) && may_hide_pages() && pfn_valid(pte_pfn(pte)) &&
+	    !is_crash_memory(__pte_to_phys(pte)))
+		return pte_mkpresent(__pte(trans_leaf(pte_val(pte))));
 
 	return __pte(0);
 }
 
-/* Whether an entry is @want in the copy, as nearly all are without a change. */
-static inline bool becomes(pte_t pte, pteval_t want)
+/* The bits in which eight entries differ from @want and what comes after it */
+static inline pteval_t differ(pte_t *src, pteval_t want)
 {
-	return pte_val(pte) == want || pte_val(trans_pte(pte)) == want;
+	return (pte_val(READ_ONCE(src[0])) ^ want) |
+	       (pte_val(READ_ONCE(src[1])) ^ (want + PAGE_SIZE)) |
+	       (pte_val(READ_ONCE(src[2])) ^ (want + 2 * PAGE_SIZE)) |
+	       (pte_val(READ_ONCE(src[3])) ^ (want + 3 * PAGE_SIZE)) |
+	       (pte_val(READ_ONCE(src[4])) ^ (want + 4 * PAGE_SIZE)) |
+	       (pte_val(READ_ONCE(src[5])) ^ (want + 5 * PAGE_SIZE)) |
+	       (pte_val(READ_ONCE(src[6])) ^ (want + 6 * PAGE_SIZE)) |
+	       (pte_val(READ_ONCE(src[7])) ^ (want + 7 * PAGE_SIZE));
+}
+
+/* Entries that are compared at a time; a table has a multiple of it */
+#define NR_AT_ONCE	32
+
+/*
+ * Whether the copies of NR_AT_ONCE entries in a row are @want and what comes
+ * after it. Nearly all entries are that already. So all are compared first,
+ * without a branch for each: to copy a part is mostly this.
+ */
+static bool become(pte_t *src, pteval_t want)
+{
+	pte_t *end = src + NR_AT_ONCE;
+
+	if (!(differ(src, want) |
+	      differ(src + 8, want + 8 * PAGE_SIZE) |
+	      differ(src + 16, want + 16 * PAGE_SIZE) |
+	      differ(src + 24, want + 24 * PAGE_SIZE)))
+		return true;
+
+	for (; src < end; src++, want += PAGE_SIZE) {
+		if (pte_val(trans_pte(READ_ONCE(*src))) != want)
+			return false;
+	}
+
+	return true;
 }
 
 /*
@@ -102,10 +165,8 @@ static pteval_t ptes_as_block(pmd_t *src_pmdp, unsigned long addr)
 	if (!IS_ALIGNED(__pte_to_phys(__pte(want)), PMD_SIZE))
 		return 0;
 
-	/* Two in a round: this is where loading on a large machine takes long */
-	for (; src < end; src += 2, want += 2 * PAGE_SIZE) {
-		if (!becomes(READ_ONCE(*src), want) ||
-		    !becomes(READ_ONCE(*(src + 1)), want + PAGE_SIZE))
+	for (; src < end; src += NR_AT_ONCE, want += NR_AT_ONCE * PAGE_SIZE) {
+		if (!become(src, want))
 			return 0;
 	}
 
@@ -195,9 +256,12 @@ static int copy_pmds(struct trans_pgd_info *info, pud_t *dst_pudp,
 		pteval_t block = 0;
 
 		next = pmd_addr_end(addr, end);
-		if (pmd_none(pmd))
+		/* Nothing to copy, or all of it was in an earlier range */
+		if (pmd_none(pmd) || pmd_sect(READ_ONCE(*dst)))
 			continue;
-		if (pmd_sect(pmd) || next - addr == PMD_SIZE)
+		/* A table that an earlier range has made is filled up */
+		if (pmd_sect(pmd) || (next - addr == PMD_SIZE &&
+				      pmd_none(READ_ONCE(*dst))))
 			block = pmd_as_block(src, addr);
 		if (block) {
 			set_pmd(dst, __pmd(block));
@@ -234,14 +298,15 @@ static int copy_puds(struct trans_pgd_info *info, p4d_t *dst_p4dp,
 		pteval_t block = 0;
 
 		next = pud_addr_end(addr, end);
-		if (pud_none(pud))
+		if (pud_none(pud) || pud_sect(READ_ONCE(*dst)))
 			continue;
 
 		/* There may be hundreds. A resume has interrupts off. */
 		if (!irqs_disabled())
 			cond_resched();
 
-		if (pud_sect(pud) || next - addr == PUD_SIZE)
+		if (pud_sect(pud) || (next - addr == PUD_SIZE &&
+				      pud_none(READ_ONCE(*dst))))
 			block = pud_as_block(src, addr);
 		if (block) {
 			set_pud(dst, __pud(block));
@@ -256,19 +321,43 @@ static int copy_puds(struct trans_pgd_info *info, p4d_t *dst_p4dp,
 	return 0;
 }
 
+static int copy_p4ds(struct trans_pgd_info *info, pgd_t *trans_pgd,
+		     unsigned long start, unsigned long end)
+{
+	unsigned long addr, next;
+	int ret;
+
+	/* p4d is always folded into pgd: one loop does for both */
+	for (addr = start; addr < end; addr = next) {
+		p4d_t *src = p4d_offset(pgd_offset_k(addr), addr);
+		p4d_t *dst = p4d_offset(pgd_offset_pgd(trans_pgd, addr), addr);
+
+		next = pgd_addr_end(addr, end);
+		if (p4d_none(READ_ONCE(*src)))
+			continue;
+		ret = copy_puds(info, dst, src, addr, next);
+		if (ret)
+			return ret;
+	}
+
+	return 0;
+}
+
 /**
- * trans_pgd_create_copy() - copy a part of the linear map
+ * trans_pgd_create_copy() - copy a range of the linear map
  * @info:	allocator of the tables' pages
- * @trans_pgd:	set to the copy's top table (linear map address), for TTBR1
+ * @trans_pgd:	set to the top table of the copy (linear map address), for TTBR1
  * @start:	first virtual address to copy, page aligned
- * @end:	the address behind the last, page aligned
+ * @end:	the address behind the last, page aligned; @start for a copy that
+ *		maps nothing so far, see trans_pgd_copy_part()
  *
  * Memory in the copy is at its usual linear map address, writable and not
- * executable, read-only text and data included. What the linear map does not
- * map is not in the copy, other than pages that debug_pagealloc hides. Where
- * all that a table maps is alike the copy has one block entry for it, so its
- * size depends on how fragmented the memory is and not on how much there is.
- * A block of the linear map is copied whole, also if the range ends inside it.
+ * executable, read-only text and data included. Pages that the kernel hides for
+ * now are in the copy too, but for the memory of a crash kernel. What the linear
+ * map does not map is not in the copy. Where all that a table maps is alike the
+ * copy has one block entry for it, so its size depends on how fragmented the
+ * memory is and not on how much there is. A block of the linear map is copied
+ * whole, also if the range ends inside it.
  *
  * The live tables are read once and without a lock. The caller sees to it that
  * no memory is removed meanwhile.
@@ -280,29 +369,90 @@ int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
 			  unsigned long start, unsigned long end)
 {
 	pgd_t *pgd = trans_alloc(info);
-	unsigned long addr, next;
 	int ret;
 
 	if (!pgd)
 		return -ENOMEM;
+	ret = copy_p4ds(info, pgd, start, end);
+	if (ret)
+		return ret;
 
-	/* p4d is always folded into pgd: one loop does for both */
-	for (addr = start; addr < end; addr = next) {
-		p4d_t *src = p4d_offset(pgd_offset_k(addr), addr);
-		p4d_t *dst = p4d_offset(pgd_offset_pgd(pgd, addr), addr);
-
-		next = pgd_addr_end(addr, end);
-		if (p4d_none(READ_ONCE(*src)))
-			continue;
-		ret = copy_puds(info, dst, src, addr, next);
-		if (ret)
-			return ret;
-	}
-
-	pr_debug("copy of the linear map: %u table pages, %u blocks\n",
-		 info->trans_nr_pages, info->trans_nr_blocks);
+	pr_debug("copy of the linear map from %#lx to %#lx: %u table pages, %u blocks\n",
+		 start, end, info->trans_nr_pages, info->trans_nr_blocks);
 	*trans_pgd = pgd;
 	return 0;
+}
+
+/**
+ * trans_pgd_copy_range() - add a range of the linear map to a copy
+ * @info:	allocator of the tables' pages
+ * @trans_pgd:	top table of the copy, from trans_pgd_create_copy()
+ * @start:	first virtual address to copy, page aligned
+ * @end:	the address behind the last, page aligned
+ *
+ * As trans_pgd_create_copy(). Ranges of a copy may meet, overlap or be the
+ * same. One that is asked for in pieces may take a table where it would be a
+ * block if it were asked for at once.
+ *
+ * Return: 0, or -ENOMEM: the copy then maps all that it did, and may map some
+ * of the range. The pages belong to the allocator either way.
+ */
+int trans_pgd_copy_range(struct trans_pgd_info *info, pgd_t *trans_pgd,
+			 unsigned long start, unsigned long end)
+{
+	int ret = copy_p4ds(info, trans_pgd, start, end);
+
+	if (!ret)
+		pr_debug("more of the linear map from %#lx to %#lx: %u table pages, %u blocks\n",
+			 start, end, info->trans_nr_pages,
+			 info->trans_nr_blocks);
+	return ret;
+}
+
+/* Whether a part has been copied; one that maps nothing may look as if not. */
+static bool has_part(pgd_t *pgd, unsigned long addr)
+{
+	p4d_t *p4dp = p4d_offset(pgd_offset_pgd(pgd, addr), addr);
+	pud_t *pudp;
+
+	if (p4d_none(READ_ONCE(*p4dp)))
+		return false;
+	pudp = pud_offset(p4dp, addr);
+	if (pud_none(READ_ONCE(*pudp)))
+		return false;
+	/* With 4K pages this entry is the part's, and else one below it */
+	if (PAGE_SHIFT == 12)
+		return true;
+	return !pmd_none(READ_ONCE(*pmd_offset(pudp, addr)));
+}
+
+/**
+ * trans_pgd_copy_part() - copy the part of the linear map that a page is in
+ * @info:	allocator of the tables' pages
+ * @trans_pgd:	top table of the copy, from trans_pgd_create_copy()
+ * @addr:	linear map address of the page
+ *
+ * A part is TRANS_PGD_PART_SIZE bytes, what the largest block maps that tables
+ * of pages can become. So it is looked through once, as a whole. Nothing is
+ * done for a part that the copy has, and for an address that is not one of the
+ * linear map. trans_pgd_check() tells whether the copy reaches the page.
+ *
+ * Return: 0, or -ENOMEM, as trans_pgd_copy_range().
+ */
+int trans_pgd_copy_part(struct trans_pgd_info *info, pgd_t *trans_pgd,
+			unsigned long addr)
+{
+	unsigned long start;
+
+	/* As the MMU does, with KASAN's tags */
+	addr = (unsigned long)__tag_reset(addr);
+	if (addr < _PAGE_OFFSET(vabits_actual) || addr >= PAGE_END ||
+	    has_part(trans_pgd, addr))
+		return 0;
+
+	start = round_down(addr, TRANS_PGD_PART_SIZE);
+	return trans_pgd_copy_range(info, trans_pgd, start,
+				    start + TRANS_PGD_PART_SIZE);
 }
 
 /* Make the tables below one empty entry of a top table, and map the page. */
@@ -350,7 +500,7 @@ static int map_below(struct trans_pgd_info *info, pgd_t *pgdp, void *page,
  * @pgprot:	how to map it
  *
  * Return: 0, -ENOMEM, or -ERANGE if @dst_addr is above what the top table
- * spans (see trans_pgd_map_identity() for that). The pages belong to the
+ * spans (see trans_pgd_idmap_page() for that). The pages belong to the
  * allocator in any case.
  */
 int trans_pgd_map_page(struct trans_pgd_info *info, pgd_t *trans_pgd,
@@ -409,22 +559,22 @@ static pgd_t *extended_pgd_offset(struct trans_pgd_info *info, pgd_t **pgd,
 }
 
 /**
- * trans_pgd_map_identity() - map one page of code at its physical address
+ * trans_pgd_idmap_page() - map one page of code at its physical address
  * @info:	allocator of the tables' pages
- * @page:	linear map address of the page
  * @ttbr0:	set to the physical address of the top table
  * @t0sz:	set to the TCR_EL1.T0SZ that goes with it
+ * @page:	linear map address of the page
  *
  * The page is executable and read-only, at the virtual address in TTBR0 that
  * equals its physical address, so that the code goes on when the MMU is
- * switched off. trans_pgd_install_ttbr0() takes what is returned.
+ * switched off. cpu_install_ttbr0() takes what is returned.
  *
  * Return: 0, -ENOMEM, or -EADDRNOTAVAIL if the address is above what the MMU,
  * or one level of tables more than the kernel's, can map at itself, with @ttbr0
  * and @t0sz untouched. The pages belong to the allocator in any case.
  */
-int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
-			   phys_addr_t *ttbr0, unsigned long *t0sz)
+int trans_pgd_idmap_page(struct trans_pgd_info *info, phys_addr_t *ttbr0,
+			 unsigned long *t0sz, void *page)
 {
 	phys_addr_t addr = virt_to_phys(page);
 	unsigned int bits = max_t(unsigned int, fls64(addr), vabits_actual);
@@ -455,22 +605,34 @@ int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
 }
 
 /**
+ * trans_pgd_clean_code() - make code visible to instruction fetches
+ * @page:	linear map address of the code
+ * @size:	its size in bytes
+ *
+ * The code can be fetched through any mapping afterwards, with the MMU on or
+ * off. No IPI is sent, as the other CPUs may have been stopped. A CPU that
+ * executes the code takes a context synchronization event first.
+ */
+void trans_pgd_clean_code(void *page, size_t size)
+{
+	/* to the PoC: with the MMU off instructions are fetched from there */
+	__flush_dcache_area(page, size);
+	/* by every alias: it is not executed at its linear map address */
+	sync_icache_aliases(page, size);
+}
+
+/**
  * trans_pgd_copy_code() - put code where it runs while memory is overwritten
  * @page:	linear map address of the page that it will run from
  * @code:	position independent code
  * @size:	its size in bytes, at most a page
  *
- * Once this returns the code can be executed at any mapping of the page, with
- * the MMU on or off, by this CPU or another that takes a context
- * synchronization event first.
+ * The copy can be fetched as trans_pgd_clean_code() says.
  */
 void trans_pgd_copy_code(void *page, const void *code, size_t size)
 {
 	memcpy(page, code, size);
-	/* to the PoC: with the MMU off instructions are fetched from there */
-	__flush_dcache_area(page, size);
-	/* by every alias: it is not executed at its linear map address */
-	sync_icache_aliases(page, size);
+	trans_pgd_clean_code(page, size);
 }
 
 /**
@@ -557,7 +719,8 @@ static const char *walk_to_leaf(struct trans_pgd_walk *walk, unsigned long addr)
  * The tables are looked up as the MMU does it. The page has to be mapped, and
  * to @phys, as Normal cacheable memory, writable if @use says so, and to be
  * executable if and only if @use says so. The last entry found is kept in
- * @walk, so that checks in the same block do not walk again.
+ * @walk, so that checks in the same block do not walk again. If all is well
+ * trans_pgd_checked() tells which other pages need no check of their own.
  *
  * Return: NULL if all is well, or what is wrong, in words for the log.
  */
@@ -566,6 +729,8 @@ const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 {
 	bool exec = use == TRANS_PGD_EXEC;
 	pteval_t val;
+
+	walk->good = 0;
 
 	/* As the MMU does, with KASAN's tags */
 	addr = (unsigned long)__tag_reset(addr);
@@ -590,5 +755,6 @@ const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 	if (!(val & PTE_PXN) != exec)
 		return exec ? "not executable" : "executable";
 
+	walk->good = walk->size;
 	return NULL;
 }

@@ -8,10 +8,12 @@
  */
 #include <kunit/test.h>
 
+#include <linux/ioport.h>
 #include <linux/kernel.h>
-#include <linux/list.h>
+#include <linux/kexec.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
+#include <linux/mmu_context.h>
 #include <linux/pgtable.h>
 #include <linux/random.h>
 #include <linux/sched.h>
@@ -23,205 +25,41 @@
 #include <asm/sysreg.h>
 #include <asm/trans_pgd.h>
 
+#include "trans_pgd_test.h"
+
 extern const char trans_pgd_el2_vectors[SZ_2K];
 
-#define LEVEL_SHIFT(level)	ARM64_HW_PGTABLE_LEVEL_SHIFT(level)
-#define LEVEL_SIZE(level)	BIT_ULL(LEVEL_SHIFT(level))
-#define TOP_LEVEL(va_bits)	(4 - ARM64_HW_PGTABLE_LEVELS(va_bits))
-#define ENTRIES			PTRS_PER_PTE
-#define LINEAR_START		_PAGE_OFFSET(vabits_actual)
 /* Levels that have blocks: 2, and with 4K pages 1 */
 #define FIRST_BLOCK_LEVEL	(PAGE_SHIFT == 12 ? 1 : 2)
 #define KERNEL_TOP_LEVEL	(4 - CONFIG_PGTABLE_LEVELS)
-#define TYPE_MASK		(PTE_VALID | PTE_TABLE_BIT)
+#define PART_SIZE		LEVEL_SIZE(FIRST_BLOCK_LEVEL)
 /* More than any copy here takes */
 #define NR_SPARE		24
-/* What nothing sets an out-parameter to */
-#define UNTOUCHED		0x5a5a5a5a5a5aUL
-
-/**
- * struct trans_pgd_test - what a case works with
- * @info:    for the library, with test_alloc_page()
- * @taken:   pages that the library has taken
- * @spare:   pages to hand out before others are allocated
- * @own:     pages of the test's own tables and code
- * @calls:   of test_alloc_page()
- * @fail_at: the call that returns NULL; 0 for none
- * @stopped: the machine is stopped: no page but a spare one
- * @live:    what the library is to take for the live top table
- * @want:    what it is to make of it
- */
-struct trans_pgd_test {
-	struct trans_pgd_info info;
-	struct list_head taken;
-	struct list_head spare;
-	struct list_head own;
-	unsigned int calls;
-	unsigned int fail_at;
-	bool stopped;
-	u64 *live;
-	u64 *want;
-};
-
-static void *test_alloc_page(void *arg)
-{
-	struct trans_pgd_test *t = arg;
-	struct page *page;
-
-	if (++t->calls == t->fail_at)
-		return NULL;
-
-	page = list_first_entry_or_null(&t->spare, struct page, lru);
-	if (page)
-		list_del(&page->lru);
-	else if (!t->stopped)
-		page = alloc_page(GFP_KERNEL | __GFP_ZERO);
-	if (!page)
-		return NULL;
-
-	list_add_tail(&page->lru, &t->taken);
-	return page_address(page);
-}
-
-static unsigned int free_all(struct list_head *pages)
-{
-	struct page *page, *next;
-	unsigned int nr = 0;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		__free_page(page);
-		nr++;
-	}
-
-	return nr;
-}
 
 /* Every page is still there, and the library has counted right. */
-static void give_back(struct kunit *test)
+static unsigned int give_back(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
 	struct page *page;
+	unsigned int nr;
 
 	list_for_each_entry(page, &t->taken, lru)
 		KUNIT_EXPECT_EQ(test, page_count(page), 1);
-	KUNIT_EXPECT_EQ(test, free_all(&t->taken), t->info.trans_nr_pages);
+	nr = free_all(&t->taken);
+	KUNIT_EXPECT_EQ(test, nr, t->info.trans_nr_pages);
 	t->info.trans_nr_pages = 0;
 	t->info.trans_nr_blocks = 0;
 	t->calls = 0;
 	t->fail_at = 0;
-}
-
-static void *new_page(struct kunit *test)
-{
-	struct trans_pgd_test *t = test->priv;
-	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
-
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
-	list_add_tail(&page->lru, &t->own);
-	return page_address(page);
-}
-
-static int trans_pgd_test_init(struct kunit *test)
-{
-	struct trans_pgd_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
-
-	/* exit() looks at it, also when there is none */
-	test->priv = t;
-	if (!t)
-		return -ENOMEM;
-
-	INIT_LIST_HEAD(&t->taken);
-	INIT_LIST_HEAD(&t->spare);
-	INIT_LIST_HEAD(&t->own);
-	t->info.trans_alloc_page = test_alloc_page;
-	t->info.trans_alloc_arg = t;
-	return 0;
-}
-
-static void trans_pgd_test_exit(struct kunit *test)
-{
-	struct trans_pgd_test *t = test->priv;
-
-	if (!t)
-		return;
-	free_all(&t->taken);
-	free_all(&t->spare);
-	free_all(&t->own);
-}
-
-/*
- * Call with the first page refused, then the second, and so on until it works.
- * It gives up at once and with -ENOMEM. That it touches nothing of the caller's
- * is for @call to see.
- */
-static void expect_no_memory(struct kunit *test,
-			     int (*call)(struct kunit *test, void *arg),
-			     void *arg)
-{
-	struct trans_pgd_test *t = test->priv;
-	unsigned int n = 0;
-	int ret;
-
-	do {
-		t->fail_at = ++n;
-		ret = call(test, arg);
-		if (ret) {
-			KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
-			KUNIT_EXPECT_EQ(test, t->calls, n);
-		}
-		KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages, n - 1);
-		give_back(test);
-	} while (ret == -ENOMEM && n < 10000);
-	KUNIT_EXPECT_EQ(test, ret, 0);
-	KUNIT_EXPECT_GT(test, n, 1U);
+	return nr;
 }
 
 /* Tables by hand */
-
-static bool is_table(u64 desc, int level)
-{
-	return level < 3 && (desc & TYPE_MASK) == TYPE_MASK;
-}
-
-static u64 *table_of(u64 desc)
-{
-	return phys_to_virt(__pte_to_phys(__pte(desc)));
-}
-
-/* The entry for an address at a level, with all tables on the way to it. */
-static u64 *entry_at(struct kunit *test, u64 *table, unsigned int va_bits,
-		     unsigned long addr, int level)
-{
-	int at = TOP_LEVEL(va_bits);
-	unsigned int i;
-
-	for (addr &= GENMASK_ULL(va_bits - 1, 0);; at++) {
-		i = addr >> LEVEL_SHIFT(at);
-		if (at != TOP_LEVEL(va_bits))
-			i %= ENTRIES;
-		if (at == level)
-			return table + i;
-		if (!table[i])
-			table[i] = __phys_to_pte_val(virt_to_phys(new_page(test))) |
-				   TYPE_MASK;
-		KUNIT_ASSERT_TRUE(test, is_table(table[i], at));
-		table = table_of(table[i]);
-	}
-}
 
 static void put(struct kunit *test, u64 *top, unsigned long addr, int level,
 		u64 desc)
 {
 	*entry_at(test, top, VA_BITS, addr, level) = desc;
-}
-
-/* An entry as the kernel makes them, of a page or a block. */
-static u64 leaf(phys_addr_t phys, int level, pgprot_t prot)
-{
-	u64 desc = __phys_to_pte_val(phys) | pgprot_val(prot);
-
-	return level == 3 ? desc : desc & ~PTE_TABLE_BIT;
 }
 
 /* Memory high up, so that all bits of a physical address take part. */
@@ -249,7 +87,7 @@ static unsigned int compare(struct kunit *test, const u64 *have,
 	for (i = 0; i < ENTRIES; i++) {
 		if (is_table(have[i], level) && is_table(want[i], level)) {
 			/* Nothing but the address: no restrictions */
-			if ((have[i] & ~PTE_ADDR_MASK) != TYPE_MASK) {
+			if ((have[i] & ~PTE_ADDR_MASK) != PTE_TYPE_MASK) {
 				kunit_err(test, "level %d, entry %u: %016llx\n",
 					  level, i, have[i]);
 				return 0;
@@ -410,8 +248,8 @@ static void map_identity(struct kunit *test, void *page)
 	u64 *want = new_page(test);
 	struct trans_pgd_walk walk;
 
-	KUNIT_ASSERT_EQ(test, 0, trans_pgd_map_identity(&t->info, page, &ttbr0,
-							&t0sz));
+	KUNIT_ASSERT_EQ(test, 0, trans_pgd_idmap_page(&t->info, &ttbr0, &t0sz,
+						      page));
 	KUNIT_EXPECT_EQ(test, t0sz, 64UL - bits);
 	/* A table at each level that the MMU starts from with this T0SZ */
 	KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages,
@@ -428,7 +266,7 @@ static void map_identity(struct kunit *test, void *page)
 	give_back(test);
 }
 
-static void trans_pgd_map_identity_page(struct kunit *test)
+static void trans_pgd_idmap_one(struct kunit *test)
 {
 	map_identity(test, new_page(test));
 	map_identity(test, lm_alias(trans_pgd_el2_vectors -
@@ -454,8 +292,7 @@ static void *page_at(phys_addr_t phys)
 {
 	void *page = (void *)__phys_to_kimg(phys);
 
-	if (IS_ENABLED(CONFIG_DEBUG_VIRTUAL) ||
-	    IS_ENABLED(CONFIG_KASAN_SW_TAGS) || virt_to_phys(page) != phys)
+	if (IS_ENABLED(CONFIG_DEBUG_VIRTUAL) || virt_to_phys(page) != phys)
 		return NULL;
 	return page;
 }
@@ -467,7 +304,7 @@ static void refuse_identity(struct kunit *test, void *page)
 	unsigned long t0sz = UNTOUCHED;
 
 	KUNIT_EXPECT_EQ(test, -EADDRNOTAVAIL,
-			trans_pgd_map_identity(&t->info, page, &ttbr0, &t0sz));
+			trans_pgd_idmap_page(&t->info, &ttbr0, &t0sz, page));
 	KUNIT_EXPECT_EQ(test, ttbr0, (phys_addr_t)UNTOUCHED);
 	KUNIT_EXPECT_EQ(test, t0sz, UNTOUCHED);
 	KUNIT_EXPECT_EQ(test, t->calls, 0U);
@@ -481,7 +318,7 @@ static bool reaches(unsigned int bits)
 	       ARM64_HW_PGTABLE_LEVELS(bits) <= CONFIG_PGTABLE_LEVELS + 1;
 }
 
-static void trans_pgd_map_identity_high(struct kunit *test)
+static void trans_pgd_idmap_high(struct kunit *test)
 {
 	unsigned int bits, i, nr = 0;
 
@@ -506,7 +343,7 @@ static void trans_pgd_map_identity_high(struct kunit *test)
 		   nr ? "" : ": virt_to_phys() is checked");
 }
 
-static void trans_pgd_map_identity_out_of_reach(struct kunit *test)
+static void trans_pgd_idmap_out_of_reach(struct kunit *test)
 {
 	unsigned int bits, nr = 0;
 
@@ -527,7 +364,7 @@ static int try_map_identity(struct kunit *test, void *page)
 	struct trans_pgd_test *t = test->priv;
 	phys_addr_t ttbr0 = UNTOUCHED;
 	unsigned long t0sz = UNTOUCHED;
-	int ret = trans_pgd_map_identity(&t->info, page, &ttbr0, &t0sz);
+	int ret = trans_pgd_idmap_page(&t->info, &ttbr0, &t0sz, page);
 
 	if (ret) {
 		KUNIT_EXPECT_EQ(test, ttbr0, (phys_addr_t)UNTOUCHED);
@@ -536,7 +373,7 @@ static int try_map_identity(struct kunit *test, void *page)
 	return ret;
 }
 
-static void trans_pgd_map_identity_no_memory(struct kunit *test)
+static void trans_pgd_idmap_no_memory(struct kunit *test)
 {
 	void *page;
 
@@ -583,7 +420,7 @@ static const char *wrong_leaf(struct trans_pgd_walk *walk, unsigned long addr,
 	unsigned long last = LEVEL_SIZE(level) - PAGE_SIZE;
 	const char *why;
 
-	if ((desc & TYPE_MASK) != (level == 3 ? TYPE_MASK : PTE_VALID))
+	if ((desc & PTE_TYPE_MASK) != (level == 3 ? PTE_TYPE_MASK : PTE_VALID))
 		return "not valid";
 	if (level < FIRST_BLOCK_LEVEL)
 		return "at a level without blocks";
@@ -694,7 +531,7 @@ static void trans_pgd_copy_live_reaches_kernel(struct kunit *test)
 static u64 predict(const u64 *live, unsigned long addr, int level, bool full,
 		   unsigned int *tables)
 {
-	const u64 ignored = PTE_ADDR_MASK | TYPE_MASK | PTE_WRITE | PTE_RDONLY |
+	const u64 ignored = PTE_ADDR_MASK | PTE_TYPE_MASK | PTE_WRITE | PTE_RDONLY |
 			    PTE_CONT;
 	phys_addr_t phys = virt_to_phys((void *)addr);
 	u64 size = LEVEL_SIZE(level), all = NO_MEMORY;
@@ -755,13 +592,47 @@ static void trans_pgd_copy_live_size(struct kunit *test)
 	give_back(test);
 }
 
+/* Part by part it becomes what it is at once. */
+static void trans_pgd_copy_live_by_parts(struct kunit *test)
+{
+	pgd_t *whole = NULL, *parts = NULL;
+	struct trans_pgd_test *t = test->priv;
+	phys_addr_t start, end, phys;
+	unsigned int pages, blocks;
+	unsigned long addr;
+	u64 i;
+
+	KUNIT_ASSERT_EQ(test, 0, copy_live(test, &whole));
+	pages = t->info.trans_nr_pages;
+	blocks = t->info.trans_nr_blocks;
+
+	KUNIT_ASSERT_EQ(test, 0, trans_pgd_create_copy(&t->info, &parts,
+						       PAGE_END, PAGE_END));
+	for_each_mem_range(i, &start, &end) {
+		/* Some parts twice, and the last for sure */
+		for (phys = start; phys < end + PART_SIZE / 2;
+		     phys += PART_SIZE / 2) {
+			addr = (unsigned long)phys_to_virt(min(phys,
+							       end - PAGE_SIZE));
+			KUNIT_ASSERT_EQ(test, 0,
+					trans_pgd_copy_part(&t->info, parts,
+							    addr));
+		}
+	}
+	KUNIT_EXPECT_GT(test, compare(test, (u64 *)parts, (u64 *)whole,
+				      KERNEL_TOP_LEVEL), 0U);
+	KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages, 2 * pages);
+	KUNIT_EXPECT_EQ(test, t->info.trans_nr_blocks, 2 * blocks);
+	give_back(test);
+}
+
 static int try_copy_live(struct kunit *test, void *arg)
 {
-	pgd_t *pgd = (pgd_t *)UNTOUCHED;
+	pgd_t *pgd = NULL;
 	int ret = copy_live(test, &pgd);
 
 	if (ret)
-		KUNIT_EXPECT_PTR_EQ(test, pgd, (pgd_t *)UNTOUCHED);
+		KUNIT_EXPECT_PTR_EQ(test, pgd, (pgd_t *)NULL);
 	return ret;
 }
 
@@ -773,11 +644,11 @@ static void trans_pgd_copy_live_no_memory(struct kunit *test)
 /* Copies of tables that are made for the test */
 
 /**
- * struct copy_args - a call of trans_pgd_create_copy()
+ * struct copy_args - a call of one of the functions that copy
  * @t:     what the case works with
- * @pgd:   set to the copy
+ * @pgd:   the copy to add to, or NULL for a new one; set to the copy
  * @start: of the range
- * @end:   of the range
+ * @end:   of the range; 0 for trans_pgd_copy_part() with @start
  * @ret:   what it returned
  */
 struct copy_args {
@@ -792,19 +663,30 @@ struct copy_args {
  * The copy is made of what &init_mm has. The hardware has its own pointer to
  * those tables and never sees the test's, whose entries are of memory that
  * need not exist. Whoever else looks at &init_mm, to allocate or to free under
- * debug_pagealloc for one, is kept from it while the machine is stopped.
+ * debug_pagealloc for one, is kept from it while the machine is stopped. So is
+ * whoever looks at where the crash kernel is.
  */
 static int copy_stopped(void *data)
 {
 	struct copy_args *args = data;
+	struct trans_pgd_test *t = args->t;
 	pgd_t *pgd = init_mm.pgd;
 
-	init_mm.pgd = (pgd_t *)args->t->live;
-	args->t->stopped = true;
-	args->ret = trans_pgd_create_copy(&args->t->info, &args->pgd,
-					  args->start, args->end);
-	args->t->stopped = false;
+	if (t->crash)
+		swap(*t->crash, t->range);
+	init_mm.pgd = (pgd_t *)t->live;
+	if (!args->end)
+		args->ret = trans_pgd_copy_part(&t->info, args->pgd,
+						args->start);
+	else if (args->pgd)
+		args->ret = trans_pgd_copy_range(&t->info, args->pgd,
+						 args->start, args->end);
+	else
+		args->ret = trans_pgd_create_copy(&t->info, &args->pgd,
+						  args->start, args->end);
 	init_mm.pgd = pgd;
+	if (t->crash)
+		swap(*t->crash, t->range);
 	return 0;
 }
 
@@ -815,14 +697,8 @@ static int copy_range(struct kunit *test, unsigned long start,
 	struct copy_args args = {
 		.t = t, .pgd = *pgd, .start = start, .end = end,
 	};
-	int i;
 
-	for (i = 0; i < NR_SPARE; i++) {
-		struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
-
-		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
-		list_add(&page->lru, &t->spare);
-	}
+	add_spare(test, NR_SPARE);
 	KUNIT_ASSERT_EQ(test, 0, stop_machine(copy_stopped, &args, NULL));
 	free_all(&t->spare);
 	*pgd = args.pgd;
@@ -890,7 +766,7 @@ static void trans_pgd_copy_empty(struct kunit *test)
 
 	start_over(test);
 	expect_copy(test);
-	/* Tables without a single entry may have a table each but the last */
+	/* An empty last-level table is not copied; the tables above it are */
 	entry_at(test, t->live, VA_BITS, LINEAR_START, 3);
 	if (KERNEL_TOP_LEVEL < 2)
 		entry_at(test, t->want, VA_BITS, LINEAR_START, 2);
@@ -963,7 +839,14 @@ static void put_invalid(struct kunit *test, unsigned long addr,
 		put(test, t->want, addr, 3, leaf(phys, 3, PAGE_KERNEL));
 }
 
-/* In both states of debug_pagealloc, whichever it is in */
+/* Whether anything in this kernel makes entries invalid, page by page */
+static bool may_hide(void)
+{
+	return rodata_full || debug_pagealloc_enabled() ||
+	       IS_ENABLED(CONFIG_KFENCE);
+}
+
+/* With and without what makes entries invalid, whichever the kernel has */
 static void trans_pgd_copy_invalid(struct kunit *test)
 {
 	phys_addr_t text = virt_to_phys(lm_alias(_text));
@@ -976,9 +859,9 @@ static void trans_pgd_copy_invalid(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, PageReserved(virt_to_page(page)));
 	KUNIT_ASSERT_FALSE(test, pfn_valid(PHYS_PFN(phys_of(addr))));
 
-	/* A table without a valid entry is none; but see copy_empty */
-	put_invalid(test, addr, text, false);
-	put_invalid(test, addr + PAGE_SIZE, phys_of(addr), false);
+	/* A table without an entry of memory is none; but see copy_empty */
+	put_invalid(test, addr, phys_of(addr), false);
+	put_invalid(test, addr + PAGE_SIZE, phys_of(addr + PAGE_SIZE), false);
 	if (KERNEL_TOP_LEVEL < 2) {
 		struct trans_pgd_test *t = test->priv;
 
@@ -987,11 +870,63 @@ static void trans_pgd_copy_invalid(struct kunit *test)
 	expect_copy(test);
 
 	put_both(test, addr + 2 * PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
-	put_invalid(test, addr + 3 * PAGE_SIZE, virt_to_phys(page),
-		    debug_pagealloc_enabled());
+	put_invalid(test, addr + 3 * PAGE_SIZE, virt_to_phys(page), may_hide());
+	put_invalid(test, addr + 4 * PAGE_SIZE, text, may_hide());
 	put_invalid(test, addr + (ENTRIES - 1) * PAGE_SIZE, virt_to_phys(page),
-		    debug_pagealloc_enabled());
+		    may_hide());
 	expect_copy(test);
+}
+
+/* Pages in a row */
+static phys_addr_t new_pages(struct kunit *test, unsigned int order)
+{
+	struct trans_pgd_test *t = test->priv;
+	struct page *page = alloc_pages(GFP_KERNEL, order);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, page);
+	split_page(page, order);
+	for (i = 0; i < BIT(order); i++)
+		list_add_tail(&page[i].lru, &t->own);
+	return page_to_phys(page);
+}
+
+/* Of hidden pages those that are the crash kernel's stay out, and no others. */
+static void trans_pgd_copy_crash_kernel(struct kunit *test)
+{
+	struct resource *const crash[] = {
+#ifdef CONFIG_KEXEC_CORE
+		&crashk_res,
+		&crashk_low_res,
+#endif
+		NULL,
+	};
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+	phys_addr_t phys;
+	unsigned int i, n;
+
+	for (i = 0; i < ARRAY_SIZE(crash); i++) {
+		start_over(test);
+		phys = new_pages(test, 2);
+		t->crash = crash[i];
+		t->range = (struct resource) {
+			.start = phys + PAGE_SIZE,
+			.end = phys + 3 * PAGE_SIZE - 1,
+		};
+		for (n = 0; n < 4; n++)
+			put_invalid(test, addr + n * PAGE_SIZE,
+				    phys + n * PAGE_SIZE,
+				    may_hide() &&
+				    (!crash[i] || n == 0 || n == 3));
+		/* One that is valid is in the copy wherever it is */
+		put(test, t->live, addr + 5 * PAGE_SIZE, 3,
+		    leaf(phys + PAGE_SIZE, 3, PAGE_KERNEL_RO));
+		put(test, t->want, addr + 5 * PAGE_SIZE, 3,
+		    leaf(phys + PAGE_SIZE, 3, PAGE_KERNEL));
+		expect_copy(test);
+	}
+	t->crash = NULL;
 }
 
 /* Memory that is in use as such and fills a table; 0 if there is none */
@@ -1021,7 +956,6 @@ static phys_addr_t find_usable_block(void)
 /* A table of which every second page is hidden, or is a hole */
 static void trans_pgd_copy_invalid_table(struct kunit *test)
 {
-	phys_addr_t text = virt_to_phys(lm_alias(_text));
 	phys_addr_t block = find_usable_block();
 	struct trans_pgd_test *t = test->priv;
 	unsigned long addr = some_addr();
@@ -1038,15 +972,15 @@ static void trans_pgd_copy_invalid_table(struct kunit *test)
 		phys = block + i * PAGE_SIZE;
 		put(test, t->live, addr + i * PAGE_SIZE, 3,
 		    leaf(phys, 3, PAGE_KERNEL) & ~(i & 1 ? PTE_VALID : 0));
-		if (!debug_pagealloc_enabled() && !(i & 1))
+		if (!may_hide() && !(i & 1))
 			put(test, t->want, addr + i * PAGE_SIZE, 3,
 			    leaf(phys, 3, PAGE_KERNEL));
 	}
-	if (debug_pagealloc_enabled())
+	if (may_hide())
 		put(test, t->want, addr, 2, leaf(block, 2, PAGE_KERNEL));
 	expect_copy(test);
 
-	/* The last one is invalid for another reason */
+	/* The last one is no memory */
 	start_over(test);
 	for (i = 0; i < ENTRIES - 1; i++) {
 		phys = block + i * PAGE_SIZE;
@@ -1055,7 +989,7 @@ static void trans_pgd_copy_invalid_table(struct kunit *test)
 		put(test, t->want, addr + i * PAGE_SIZE, 3,
 		    leaf(phys, 3, PAGE_KERNEL));
 	}
-	put_invalid(test, addr + i * PAGE_SIZE, text, false);
+	put_invalid(test, addr + i * PAGE_SIZE, phys_of(addr), false);
 	expect_copy(test);
 }
 
@@ -1261,7 +1195,7 @@ static void trans_pgd_copy_last_entry(struct kunit *test)
 }
 
 /* The range starts and ends inside of tables, and of blocks. */
-static void trans_pgd_copy_part(struct kunit *test)
+static void trans_pgd_copy_one_range(struct kunit *test)
 {
 	const unsigned int half = ENTRIES / 2;
 	struct trans_pgd_test *t = test->priv;
@@ -1299,13 +1233,195 @@ static void trans_pgd_copy_part(struct kunit *test)
 			  addr + 3 * LEVEL_SIZE(2));
 }
 
+/* One range after the other makes a copy that is @want, to the entry. */
+static void expect_ranges(struct kunit *test,
+			  const unsigned long (*ranges)[2], unsigned int nr)
+{
+	struct trans_pgd_test *t = test->priv;
+	pgd_t *first = NULL, *pgd = NULL;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		KUNIT_ASSERT_EQ(test, 0, copy_range(test, ranges[i][0],
+						    ranges[i][1], &pgd));
+		if (!i)
+			first = pgd;
+		KUNIT_EXPECT_PTR_EQ(test, pgd, first);
+	}
+	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+	give_back(test);
+}
+
+/* In this order, and the last first */
+static void expect_two_ranges(struct kunit *test, unsigned long start,
+			      unsigned long end, unsigned long start2,
+			      unsigned long end2)
+{
+	const unsigned long ranges[][2] = {
+		{ start, end }, { start2, end2 }, { start, end },
+	};
+
+	expect_ranges(test, ranges, 2);
+	expect_ranges(test, ranges + 1, 2);
+}
+
+/* Ranges of pages: where they meet, overlap, and are the same */
+static void trans_pgd_copy_ranges(struct kunit *test)
+{
+	const unsigned long half = LEVEL_SIZE(2) / 2, size = LEVEL_SIZE(2);
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+
+	/* Nothing, before and after something */
+	start_over(test);
+	put_both(test, addr, 3, PAGE_KERNEL, PAGE_KERNEL);
+	expect_two_ranges(test, addr, addr, addr, addr + PAGE_SIZE);
+
+	/* They meet inside a table, which is no block then */
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL_RO, 0);
+	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	expect_two_ranges(test, addr, addr + half, addr + half, addr + size);
+
+	/* A page is left out between them, at the end, or at the start */
+	put(test, t->want, addr + half, 3, 0);
+	expect_two_ranges(test, addr, addr + half, addr + half + PAGE_SIZE,
+			  addr + size);
+	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put(test, t->want, addr + size - PAGE_SIZE, 3, 0);
+	expect_two_ranges(test, addr, addr + half, addr + half,
+			  addr + size - PAGE_SIZE);
+	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put(test, t->want, addr, 3, 0);
+	expect_two_ranges(test, addr + PAGE_SIZE, addr + half, addr + half,
+			  addr + size);
+
+	/* They meet at the end of a table: two blocks */
+	start_over(test);
+	put_run(test, t->live, addr, 3, 2 * ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 2, 2, PAGE_KERNEL, 0);
+	expect_two_ranges(test, addr, addr + size, addr + size,
+			  addr + 2 * size);
+	/* The same twice, and one within the other */
+	expect_two_ranges(test, addr, addr + 2 * size, addr, addr + 2 * size);
+
+	/* They overlap: of the second table half is there, and then all */
+	put(test, t->want, addr + size, 2, 0);
+	put_run(test, t->want, addr + size, 3, ENTRIES, PAGE_KERNEL, 0);
+	expect_two_ranges(test, addr, addr + size + half,
+			  addr + size + PAGE_SIZE, addr + 2 * size);
+}
+
+/* What is a block, or a table, since the first range stays what it is. */
+static void trans_pgd_copy_ranges_nested(struct kunit *test)
+{
+	const unsigned long half = LEVEL_SIZE(2) / 2, size = LEVEL_SIZE(2);
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr = some_addr();
+	const unsigned long ranges[][2] = {
+		{ addr + half, addr + size }, { addr, addr + size },
+		{ addr + half, addr + size },
+	};
+
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	expect_ranges(test, ranges, 2);
+
+	start_over(test);
+	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
+	expect_ranges(test, ranges + 1, 2);
+
+	/* Blocks are whole, so a range that ends in one has all of it */
+	start_over(test);
+	put_run(test, t->live, addr, 2, 2, PAGE_KERNEL_RO, 0);
+	put_run(test, t->want, addr, 2, 2, PAGE_KERNEL, 0);
+	expect_two_ranges(test, addr, addr + half, addr + half,
+			  addr + size + PAGE_SIZE);
+
+	/* The same where a table of blocks has become one */
+	if (KERNEL_TOP_LEVEL == 2 || FIRST_BLOCK_LEVEL == 2)
+		return;
+	addr = LINEAR_START + LEVEL_SIZE(1);
+	start_over(test);
+	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, 0);
+	put_run(test, t->want, addr, 1, 1, PAGE_KERNEL, 0);
+	expect_two_ranges(test, addr, addr + LEVEL_SIZE(1), addr,
+			  addr + LEVEL_SIZE(1));
+	put(test, t->want, addr, 1, 0);
+	put_run(test, t->want, addr, 2, ENTRIES, PAGE_KERNEL, 0);
+	expect_two_ranges(test, addr, addr + size, addr + size,
+			  addr + LEVEL_SIZE(1));
+}
+
+/* Each side of the border between two entries of each level, and across it */
+static void trans_pgd_copy_ranges_across(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned long addr;
+	int level, i;
+
+	for (level = KERNEL_TOP_LEVEL; level < 3; level++) {
+		addr = LINEAR_START + LEVEL_SIZE(level);
+		if (addr >= PAGE_END)
+			continue;
+		start_over(test);
+		for (i = -2; i < 2; i++)
+			put_both(test, addr + i * (long)PAGE_SIZE, 3,
+				 PAGE_KERNEL_RO, PAGE_KERNEL);
+		/* They meet there */
+		expect_two_ranges(test, addr - 2 * PAGE_SIZE, addr, addr,
+				  addr + 2 * PAGE_SIZE);
+		/* One goes across */
+		expect_two_ranges(test, addr - PAGE_SIZE, addr + PAGE_SIZE,
+				  addr - 2 * PAGE_SIZE, addr + 2 * PAGE_SIZE);
+		expect_two_ranges(test, addr - 2 * PAGE_SIZE, addr + PAGE_SIZE,
+				  addr - PAGE_SIZE, addr + 2 * PAGE_SIZE);
+		/* Both end at it, or begin there */
+		start_over(test);
+		put_both(test, addr - PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
+		put_run(test, t->live, addr, 3, 1, PAGE_KERNEL, 0);
+		expect_two_ranges(test, addr - PAGE_SIZE, addr,
+				  addr - PAGE_SIZE, addr);
+		start_over(test);
+		put_run(test, t->live, addr - PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
+		put_both(test, addr, 3, PAGE_KERNEL, PAGE_KERNEL);
+		expect_two_ranges(test, addr, addr + PAGE_SIZE, addr,
+				  addr + PAGE_SIZE);
+	}
+}
+
 static int try_copy_range(struct kunit *test, void *arg)
 {
-	pgd_t *pgd = (pgd_t *)UNTOUCHED;
+	pgd_t *pgd = NULL;
 	int ret = copy_range(test, LINEAR_START, PAGE_END, &pgd);
 
 	if (ret)
-		KUNIT_EXPECT_PTR_EQ(test, pgd, (pgd_t *)UNTOUCHED);
+		KUNIT_EXPECT_PTR_EQ(test, pgd, (pgd_t *)NULL);
+	return ret;
+}
+
+/* All that comes before the last page, then that; what was there stays. */
+static int try_copy_ranges(struct kunit *test, void *arg)
+{
+	unsigned long last = PAGE_END - PAGE_SIZE;
+	pgd_t *first, *pgd = NULL;
+	struct trans_pgd_walk walk;
+	int ret;
+
+	ret = copy_range(test, LINEAR_START, last, &pgd);
+	if (ret)
+		return ret;
+
+	first = pgd;
+	ret = copy_range(test, last, PAGE_END, &pgd);
+	KUNIT_EXPECT_PTR_EQ(test, pgd, first);
+	walk = trans_pgd_walk_ttbr1(virt_to_phys(pgd));
+	expect_check(test, &walk, LINEAR_START, phys_of(LINEAR_START),
+		     TRANS_PGD_WRITE, NULL);
+	expect_check(test, &walk, last, phys_of(last), TRANS_PGD_WRITE,
+		     ret ? "not mapped" : NULL);
 	return ret;
 }
 
@@ -1321,6 +1437,150 @@ static void trans_pgd_copy_no_memory(struct kunit *test)
 	put_both(test, PAGE_END - PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
 	expect_copy(test);
 	expect_no_memory(test, try_copy_range, NULL);
+	expect_no_memory(test, try_copy_ranges, NULL);
+}
+
+/* A range that was refused a page can be asked for again. */
+static void trans_pgd_copy_range_again(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned int n = 0;
+	pgd_t *pgd;
+	int ret;
+
+	start_over(test);
+	put_both(test, LINEAR_START, 3, PAGE_KERNEL, PAGE_KERNEL);
+	put_both(test, PAGE_END - LEVEL_SIZE(2), 2, PAGE_KERNEL, PAGE_KERNEL);
+	put_both(test, PAGE_END - LEVEL_SIZE(2) - PAGE_SIZE, 3, PAGE_KERNEL,
+		 PAGE_KERNEL);
+	do {
+		pgd = NULL;
+		KUNIT_ASSERT_EQ(test, 0, copy_range(test, LINEAR_START,
+						    LINEAR_START + PAGE_SIZE,
+						    &pgd));
+		t->fail_at = t->calls + ++n;
+		ret = copy_range(test, LINEAR_START, PAGE_END, &pgd);
+		t->fail_at = 0;
+		KUNIT_ASSERT_EQ(test, 0, copy_range(test, LINEAR_START,
+						    PAGE_END, &pgd));
+		expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+		give_back(test);
+	} while (ret && n < 10000);
+	KUNIT_EXPECT_GT(test, n, 1U);
+}
+
+static int copy_part(struct kunit *test, pgd_t *pgd, unsigned long addr)
+{
+	pgd_t *copy = pgd;
+	int ret = copy_range(test, addr, 0, &copy);
+
+	KUNIT_EXPECT_PTR_EQ(test, copy, pgd);
+	return ret;
+}
+
+/* A part is copied whole and once, whichever page of it is asked for. */
+static void trans_pgd_copy_part_of_page(struct kunit *test)
+{
+	struct trans_pgd_test *t = test->priv;
+	unsigned long part = LINEAR_START + 2 * PART_SIZE;
+	unsigned long last = part + PART_SIZE - PAGE_SIZE;
+	const unsigned long pages[] = { part, last, part + PART_SIZE / 2 };
+	pgd_t *pgd;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		start_over(test);
+		pgd = NULL;
+		KUNIT_ASSERT_EQ(test, 0, copy_range(test, part, part, &pgd));
+		put_both(test, part, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
+		put_both(test, last, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
+		/* Its neighbours stay out */
+		put_run(test, t->live, part - PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
+		put_run(test, t->live, last + PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
+		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, pages[i]));
+
+		/* What changes afterwards is not looked at */
+		put_run(test, t->live, part + PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
+		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, part));
+		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, last));
+		expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+
+		/* The next part is added */
+		put_both(test, last + PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
+		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd,
+						   last + 2 * PAGE_SIZE));
+		expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+		give_back(test);
+	}
+}
+
+/* A part that is all alike is one block, and stays it */
+static void trans_pgd_copy_part_alike(struct kunit *test)
+{
+	unsigned long part = LINEAR_START + 2 * PART_SIZE;
+	struct trans_pgd_test *t = test->priv;
+	pgd_t *pgd = NULL;
+
+	start_over(test);
+	KUNIT_ASSERT_EQ(test, 0, copy_range(test, part, part, &pgd));
+	put_run(test, t->live, part, FIRST_BLOCK_LEVEL + 1, ENTRIES,
+		PAGE_KERNEL_RO, 0);
+	put_run(test, t->want, part, FIRST_BLOCK_LEVEL, 1, PAGE_KERNEL, 0);
+	KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, part + PAGE_SIZE));
+	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+	KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, part));
+	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+	give_back(test);
+}
+
+/* The linear map's first and last page are in a part, and what is beside none. */
+static void trans_pgd_copy_part_out_of_range(struct kunit *test)
+{
+	const unsigned long outside[] = {
+		LINEAR_START - PAGE_SIZE, PAGE_END, PAGE_END + PAGE_SIZE,
+		-PAGE_SIZE, 0, PAGE_SIZE, BIT_ULL(VA_BITS - 1),
+		BIT_ULL(51), (unsigned long)_text & PAGE_MASK,
+	};
+	struct trans_pgd_test *t = test->priv;
+	pgd_t *pgd = NULL;
+	int i;
+
+	start_over(test);
+	KUNIT_ASSERT_EQ(test, 0, copy_range(test, PAGE_END, PAGE_END, &pgd));
+	put_run(test, t->live, PAGE_END, 3, 2, PAGE_KERNEL, 0);
+	put_run(test, t->live, -PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
+	put_run(test, t->live, (unsigned long)_text & PAGE_MASK, 3, 1,
+		PAGE_KERNEL, 0);
+	put_run(test, t->live, LINEAR_START, 3, 1, PAGE_KERNEL, 0);
+	put_run(test, t->live, PAGE_END - PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
+	for (i = 0; i < ARRAY_SIZE(outside); i++)
+		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, outside[i]));
+	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+
+	put_run(test, t->want, LINEAR_START, 3, 1, PAGE_KERNEL, 0);
+	put_run(test, t->want, PAGE_END - PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
+	KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, LINEAR_START));
+	KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, PAGE_END - PAGE_SIZE));
+	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
+	give_back(test);
+}
+
+static int try_copy_part(struct kunit *test, void *arg)
+{
+	pgd_t *pgd = NULL;
+	int ret;
+
+	ret = copy_range(test, PAGE_END, PAGE_END, &pgd);
+	ret = ret ?: copy_part(test, pgd, LINEAR_START);
+	return ret ?: copy_part(test, pgd, PAGE_END - PAGE_SIZE);
+}
+
+static void trans_pgd_copy_part_no_memory(struct kunit *test)
+{
+	start_over(test);
+	put_both(test, LINEAR_START, 3, PAGE_KERNEL, PAGE_KERNEL);
+	put_both(test, PAGE_END - PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
+	expect_no_memory(test, try_copy_part, NULL);
 }
 
 /* The lookup of pages in tables */
@@ -1511,6 +1771,38 @@ static void trans_pgd_check_remembers(struct kunit *test)
 		     TRANS_PGD_READ, "not mapped");
 }
 
+/* A check that has passed holds for the leaf, one that has not for nothing. */
+static void trans_pgd_check_holds(struct kunit *test)
+{
+	unsigned long addr = 3 * LEVEL_SIZE(2), last = LEVEL_SIZE(2) - 1;
+	phys_addr_t phys = phys_of(LINEAR_START);
+	struct trans_pgd_walk walk;
+
+	walk = walk_with(test, addr, 2, leaf(phys, 2, PAGE_KERNEL));
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, 0));
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr));
+	expect_check(test, &walk, addr + PAGE_SIZE, phys + PAGE_SIZE,
+		     TRANS_PGD_WRITE, NULL);
+	KUNIT_EXPECT_TRUE(test, trans_pgd_checked(&walk, addr));
+	KUNIT_EXPECT_TRUE(test, trans_pgd_checked(&walk, addr + last));
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr + last + 1));
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr - 1));
+
+	/* In the same leaf, with another fault each, and beside it */
+	expect_check(test, &walk, addr, phys, TRANS_PGD_EXEC, "not executable");
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr));
+	expect_check(test, &walk, addr, phys, TRANS_PGD_READ, NULL);
+	KUNIT_EXPECT_TRUE(test, trans_pgd_checked(&walk, addr));
+	expect_check(test, &walk, addr, phys + PAGE_SIZE, TRANS_PGD_READ,
+		     "mapped to another page");
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr));
+	expect_check(test, &walk, addr, phys, TRANS_PGD_READ, NULL);
+	expect_check(test, &walk, addr - PAGE_SIZE, phys - PAGE_SIZE,
+		     TRANS_PGD_READ, "not mapped");
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr));
+	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr - PAGE_SIZE));
+}
+
 /* Code */
 
 static void trans_pgd_copy_code_bytes(struct kunit *test)
@@ -1572,19 +1864,21 @@ static struct kunit_case trans_pgd_test_cases[] = {
 	KUNIT_CASE(trans_pgd_map_page_top_of_range),
 	KUNIT_CASE(trans_pgd_map_page_out_of_range),
 	KUNIT_CASE(trans_pgd_map_page_no_memory),
-	KUNIT_CASE(trans_pgd_map_identity_page),
-	KUNIT_CASE(trans_pgd_map_identity_high),
-	KUNIT_CASE(trans_pgd_map_identity_out_of_reach),
-	KUNIT_CASE(trans_pgd_map_identity_no_memory),
+	KUNIT_CASE(trans_pgd_idmap_one),
+	KUNIT_CASE(trans_pgd_idmap_high),
+	KUNIT_CASE(trans_pgd_idmap_out_of_reach),
+	KUNIT_CASE(trans_pgd_idmap_no_memory),
 	KUNIT_CASE(trans_pgd_copy_live_maps_memory),
 	KUNIT_CASE(trans_pgd_copy_live_reaches_kernel),
 	KUNIT_CASE(trans_pgd_copy_live_size),
+	KUNIT_CASE(trans_pgd_copy_live_by_parts),
 	KUNIT_CASE(trans_pgd_copy_live_no_memory),
 	KUNIT_CASE(trans_pgd_copy_empty),
 	KUNIT_CASE(trans_pgd_copy_page),
 	KUNIT_CASE(trans_pgd_copy_read_only),
 	KUNIT_CASE(trans_pgd_copy_keeps_attributes),
 	KUNIT_CASE(trans_pgd_copy_invalid),
+	KUNIT_CASE(trans_pgd_copy_crash_kernel),
 	KUNIT_CASE(trans_pgd_copy_invalid_table),
 	KUNIT_CASE(trans_pgd_copy_holes),
 	KUNIT_CASE(trans_pgd_copy_full_table),
@@ -1594,8 +1888,16 @@ static struct kunit_case trans_pgd_test_cases[] = {
 	KUNIT_CASE(trans_pgd_copy_blocks),
 	KUNIT_CASE(trans_pgd_copy_full_table_of_blocks),
 	KUNIT_CASE(trans_pgd_copy_last_entry),
-	KUNIT_CASE(trans_pgd_copy_part),
+	KUNIT_CASE(trans_pgd_copy_one_range),
+	KUNIT_CASE(trans_pgd_copy_ranges),
+	KUNIT_CASE(trans_pgd_copy_ranges_nested),
+	KUNIT_CASE(trans_pgd_copy_ranges_across),
 	KUNIT_CASE(trans_pgd_copy_no_memory),
+	KUNIT_CASE(trans_pgd_copy_range_again),
+	KUNIT_CASE(trans_pgd_copy_part_of_page),
+	KUNIT_CASE(trans_pgd_copy_part_alike),
+	KUNIT_CASE(trans_pgd_copy_part_out_of_range),
+	KUNIT_CASE(trans_pgd_copy_part_no_memory),
 	KUNIT_CASE(trans_pgd_check_permissions),
 	KUNIT_CASE(trans_pgd_check_attributes),
 	KUNIT_CASE(trans_pgd_check_mapped),
@@ -1603,6 +1905,7 @@ static struct kunit_case trans_pgd_test_cases[] = {
 	KUNIT_CASE(trans_pgd_check_levels),
 	KUNIT_CASE(trans_pgd_check_tables),
 	KUNIT_CASE(trans_pgd_check_remembers),
+	KUNIT_CASE(trans_pgd_check_holds),
 	KUNIT_CASE(trans_pgd_copy_code_bytes),
 	KUNIT_CASE(trans_pgd_copy_el2_vectors_bytes),
 	KUNIT_CASE(trans_pgd_copy_el2_vectors_no_memory),

@@ -12,7 +12,7 @@
 #include <asm/assembler.h>
 
 /*
- * trans_pgd_set_ttbr1 - change the tables that TTBR1_EL1 points to
+ * break_before_make_ttbr_switch - change the tables that TTBR1_EL1 points to
  *
  * Old and new tables translate the same addresses and differ at every level,
  * so the TLB must never see both: go through a page of zeroes, where nothing
@@ -23,7 +23,7 @@
  *	pgd:	physical address of the new tables, preserved
  *	t0, t1:	scratch
  */
-	.macro	trans_pgd_set_ttbr1, zero, pgd, t0, t1
+	.macro	break_before_make_ttbr_switch, zero, pgd, t0, t1
 	phys_to_ttbr \t0, \zero
 	offset_ttbr1 \t0, \t1
 	msr	ttbr1_el1, \t0
@@ -64,14 +64,44 @@ struct trans_pgd_info {
 
 int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
 			  unsigned long start, unsigned long end);
+int trans_pgd_copy_range(struct trans_pgd_info *info, pgd_t *trans_pgd,
+			 unsigned long start, unsigned long end);
+
+/* Bytes of a part: of the largest block there is, as for use_1G_block() */
+#define TRANS_PGD_PART_SIZE	(PAGE_SHIFT == 12 ? PUD_SIZE : PMD_SIZE)
+
+int trans_pgd_copy_part(struct trans_pgd_info *info, pgd_t *trans_pgd,
+			unsigned long addr);
 
 int trans_pgd_map_page(struct trans_pgd_info *info, pgd_t *trans_pgd,
 		       void *page, unsigned long dst_addr, pgprot_t pgprot);
 
-int trans_pgd_map_identity(struct trans_pgd_info *info, void *page,
-			   phys_addr_t *ttbr0, unsigned long *t0sz);
+int trans_pgd_idmap_page(struct trans_pgd_info *info, phys_addr_t *ttbr0,
+			 unsigned long *t0sz, void *page);
+
+void trans_pgd_clean_code(void *page, size_t size);
 
 void trans_pgd_copy_code(void *page, const void *code, size_t size);
+
+/**
+ * trans_pgd_enter() - jump to code that a transitional page table maps
+ * @arg0: what the code gets in x0
+ * @arg1: in x1
+ * @arg2: in x2
+ * @arg3: in x3
+ * @arg4: in x4
+ * @arg5: in x5
+ * @code: address of the code as it is mapped now, in TTBR0
+ *
+ * A compiler's check of calls through pointers (CFI) does not see this jump.
+ * @code has to be the address of the code itself. A tree whose CFI has jump
+ * tables takes that of a function by function_nocfi(). The caller has
+ * interrupts off. Does not return.
+ */
+void __noreturn trans_pgd_enter(unsigned long arg0, unsigned long arg1,
+				unsigned long arg2, unsigned long arg3,
+				unsigned long arg4, unsigned long arg5,
+				unsigned long code);
 
 int trans_pgd_copy_el2_vectors(struct trans_pgd_info *info,
 			       phys_addr_t *el2_vectors);
@@ -89,6 +119,7 @@ enum trans_pgd_use {
  * @va_bits: bits of virtual address that it translates, 64 - TxSZ
  * @ttbr1:   whether they translate the upper range of addresses
  * @base:    first virtual address of the last leaf found
+ * @good:    @size if the last check found nothing wrong, or 0
  * @size:    bytes that it maps; 0 before any is found
  * @desc:    the leaf
  */
@@ -97,12 +128,31 @@ struct trans_pgd_walk {
 	unsigned int va_bits;
 	bool ttbr1;
 	unsigned long base;
+	unsigned long good;
 	unsigned long size;
 	pte_t desc;
 };
 
 const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 			    phys_addr_t phys, enum trans_pgd_use use);
+
+/**
+ * trans_pgd_checked() - whether a check holds for another page
+ * @walk: the tables
+ * @addr: virtual address of the page
+ *
+ * What maps a page maps its neighbours alike, and to what is next to it. So a
+ * page is as good as the last one that trans_pgd_check() has looked up in
+ * @walk, if the same entry maps both, for the same use and with its physical
+ * address as far from @addr.
+ *
+ * Return: true if the check was without fault and holds for the page.
+ */
+static inline bool trans_pgd_checked(const struct trans_pgd_walk *walk,
+				     unsigned long addr)
+{
+	return addr - walk->base < walk->good;
+}
 
 /**
  * trans_pgd_walk_ttbr0() - check against a one-page map
@@ -141,15 +191,14 @@ static inline struct trans_pgd_walk trans_pgd_walk_ttbr1(phys_addr_t ttbr1)
 }
 
 /**
- * trans_pgd_install_ttbr0() - switch this CPU to a one-page map
+ * cpu_install_ttbr0() - switch this CPU to a one-page map
  * @ttbr0: physical address of the top table
  * @t0sz:  TCR_EL1.T0SZ that goes with it
  *
  * User space cannot run on this CPU afterwards. The caller has preemption or
  * interrupts off and stays on the CPU.
  */
-static inline void trans_pgd_install_ttbr0(phys_addr_t ttbr0,
-					   unsigned long t0sz)
+static inline void cpu_install_ttbr0(phys_addr_t ttbr0, unsigned long t0sz)
 {
 	u64 tcr = read_sysreg(tcr_el1) & ~TCR_T0SZ_MASK;
 

@@ -22,6 +22,13 @@
 
 #define CRASH		KEXEC_ON_CRASH
 
+/*
+ * Flags that some releases know and others refuse: KEXEC_UPDATE_ELFCOREHDR and
+ * KEXEC_CRASH_HOTPLUG_SUPPORT; KEXEC_FILE_DEBUG, _NO_CMA and _FORCE_DTB
+ */
+#define LATER_FLAGS		0x0cUL
+#define LATER_FILE_FLAGS	0x38UL
+
 /* Seconds for many loads: one takes a good part of a second for a TB of memory. */
 #define MANY_LOADS	600
 
@@ -41,11 +48,11 @@ struct range {
 
 /* What /proc/iomem tells */
 static struct range ram[MAX_RANGES];	/* each "System RAM" */
-static struct range pmem[MAX_RANGES];	/* each "Persistent Memory" */
 static struct range other[MAX_RANGES];	/* all else at the top level */
+static struct range unsure[MAX_RANGES];	/* of these, what may be mapped */
 static struct range crashk;		/* "Crash kernel", or empty */
 static struct range text;		/* "Kernel code" */
-static int nr_ram, nr_pmem, nr_other;
+static int nr_ram, nr_other, nr_unsure;
 
 /* Why nothing can be tested, or NULL */
 static const char *no_test;
@@ -143,11 +150,30 @@ static inline unsigned long total_pages(void)
 	return kib * 1024 / PAGE;
 }
 
+static inline bool begins(const char *name, const char *with)
+{
+	return !strncmp(name, with, strlen(with));
+}
+
+/*
+ * Whether a region is of a kind that may be in the linear map, or not. Drivers
+ * put memory there that is none of the kernel's own: fsdax and devdax without
+ * a sign of it; kmem, virtio_mem and others as "System RAM (...)". Memory that
+ * is plugged into a bus's window is a "System RAM" below that.
+ */
+static inline bool may_be_mapped(const char *name)
+{
+	return begins(name, "Persistent Memory") ||
+	       begins(name, "Soft Reserved") || begins(name, "CXL Window") ||
+	       begins(name, "System RAM") || begins(name, "dax");
+}
+
 static void read_iomem(void)
 {
 	FILE *file = fopen("/proc/iomem", "r");
 	char line[256], name[128];
-	struct range r;
+	struct range r, top = { 0 };
+	bool settled = true;
 
 	while (file && fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "%lx-%lx : %127[^\n]", &r.start, &r.end,
@@ -158,15 +184,19 @@ static void read_iomem(void)
 			crashk = r;
 		if (!strcmp(name, "Kernel code"))
 			text = r;
-		if (line[0] == ' ')
-			continue;
-		if (!strcmp(name, "System RAM") && nr_ram < MAX_RANGES)
-			ram[nr_ram++] = r;
-		else if (!strncmp(name, "Persistent Memory", 17) &&
-			 nr_pmem < MAX_RANGES)
-			pmem[nr_pmem++] = r;
-		else if (nr_other < MAX_RANGES)
-			other[nr_other++] = r;
+		if (line[0] != ' ') {
+			top = r;
+			settled = !strcmp(name, "System RAM");
+			if (settled && nr_ram < MAX_RANGES)
+				ram[nr_ram++] = r;
+			else if (!settled && nr_other < MAX_RANGES)
+				other[nr_other++] = r;
+		}
+		/* One such region inside is enough for all of it. */
+		if (!settled && may_be_mapped(name) && nr_unsure < MAX_RANGES) {
+			unsure[nr_unsure++] = top;
+			settled = true;
+		}
 	}
 	if (file)
 		fclose(file);
@@ -187,13 +217,13 @@ static inline bool in_ram(unsigned long start, unsigned long end)
 	return false;
 }
 
-/* Whether it may be mapped like memory, or not: of fsdax nothing tells. */
+/* Whether some of it may be mapped like memory, or not: nothing tells. */
 static inline bool may_be_ram(unsigned long start, unsigned long end)
 {
 	int i;
 
-	for (i = 0; i < nr_pmem; i++)
-		if (start < pmem[i].end && pmem[i].start < end)
+	for (i = 0; i < nr_unsure; i++)
+		if (start < unsure[i].end && unsure[i].start < end)
 			return true;
 	return false;
 }
@@ -268,7 +298,7 @@ static inline int memory_file(const void *data, size_t size, size_t pad)
 	return fd;
 }
 
-/* Documentation/arm64/booting.rst: the header of an Image */
+/* The header of an Image, as booting.rst in arm64's documentation has it */
 struct image_header {
 	uint32_t code[2];
 	uint64_t text_offset;

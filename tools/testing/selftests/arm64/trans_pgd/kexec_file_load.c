@@ -127,6 +127,8 @@ TEST_F_TIMEOUT(kexec_file_load, unknown_flags, MANY_LOADS)
 	int bit;
 
 	for (bit = 3; bit < 64; bit++) {
+		if (LATER_FILE_FLAGS & 1UL << bit)
+			continue;
 		EXPECT_EQ(-EINVAL, file_load(self->kernel, self->initrd, LEN,
 					     CMDLINE, self->flags | 1UL << bit));
 		EXPECT_EQ(1, loaded(self->crash));
@@ -156,7 +158,8 @@ TEST_F_TIMEOUT(kexec_file_load, bad_files, MANY_LOADS)
 	ASSERT_EQ(0, pipe(fds));
 	BAD_FILE(-EINVAL, fds[0]);
 	BAD_FILE(-EINVAL, memory_file("", 0, 0));
-	BAD_FILE(-EFBIG, memory_file("", 1, INT_MAX));
+	/* The limit is INT_MAX in some releases, and 4 GiB in others */
+	BAD_FILE(-EFBIG, memory_file("", 1, 1UL << 32));
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	fds[0] = open(path, O_WRONLY);
@@ -179,7 +182,7 @@ TEST_F_TIMEOUT(kexec_file_load, truncated_image, MANY_LOADS)
 		REFUSED(-EINVAL, fd, self->initrd, LEN, CMDLINE);
 		close(fd);
 	}
-	/* v5.10 sees nothing but the header: what is cut off is zeroes then */
+	/* The kernel sees nothing but the header: what is cut off is zeroes then */
 	fd = memory_file(&header, sizeof(header), 0);
 	TAKEN(fd, self->initrd, LEN, CMDLINE, 0);
 	/* The file may be as large as its header says, and no byte larger */
@@ -272,7 +275,7 @@ TEST_F(kexec_file_load, cmdline)
 	TAKEN(self->kernel, self->initrd, 0, (void *)-1UL, 0);
 	TAKEN(self->kernel, self->initrd, 1, "", 0);
 	TAKEN(self->kernel, self->initrd, 4, "a\0b", 0);
-	/* v5.10 on arm64 does not compare it to COMMAND_LINE_SIZE */
+	/* arm64 does not compare it to COMMAND_LINE_SIZE */
 	TAKEN(self->kernel, self->initrd, size, text, 0);
 
 	/* Not terminated */

@@ -1,7 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * EL2 vectors for the time in which memory is overwritten.
+ * Transitional page tables: the jump into the page that TTBR0 maps, and EL2
+ * vectors for the time in which memory is overwritten.
+ */
+#include <linux/linkage.h>
+
+#include <asm/assembler.h>
+#include <asm/virt.h>
+
+/*
+ * trans_pgd_enter - jump to code that a transitional page table maps
  *
+ *	x0 to x5: what the code gets in the same registers
+ *	x6: address of the code, not a function of the kernel
+ *
+ * A call through a pointer would do, but for compilers that check such calls
+ * (CFI). They look for the type of a function in front of it, or for its address
+ * in a table, and the copy of the code in a page of its own has neither.
+ */
+SYM_FUNC_START(trans_pgd_enter)
+	br	x6				// no return
+SYM_FUNC_END(trans_pgd_enter)
+
+/*
  * A kernel that runs at EL1 and was booted at EL2 leaves the hyp-stub there.
  * Its text goes when memory is overwritten, so these vectors, in a page of
  * their own, stand in for it. They speak the hyp-stub's protocol, but for
@@ -10,11 +31,6 @@
  * Every handler fits into its slot of the table. So the table is all there is,
  * runs wherever it is copied to and needs no data. EL2 has its MMU off.
  */
-#include <linux/linkage.h>
-
-#include <asm/assembler.h>
-#include <asm/virt.h>
-
 	.macro	unexpected
 	.align	7
 	b	.
