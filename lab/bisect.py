@@ -1,31 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`make bisect`: every patch of the series is a kernel that builds and hands over, so that
-whoever searches for another bug by bisection can stop at any of them.
+"""`make bisect`: the kernel builds and hands over after every patch of the series. So a bisection
+for another bug can stop at any of them.
 
 For each: gcc builds Image with 4K pages, and gcc and clang the files that the series touches
 with 4K and 64K pages. A warning (W=1) about these that the base does not have is a failure.
-Then the kernel does a kexec and a hibernation at one level. Data have to arrive whole.
-Whether the MMU was on is only shown, for before the patch that sees to it it is not.
+Then the kernel does a kexec and a hibernation at one level. The data must arrive whole. Whether
+the MMU was on is shown and not judged, because it is off before the patch that switches it on.
 """
 
 import concurrent.futures
 import subprocess
 import time
 
-from lab import build, check, guest, scenario, tree
-from lab.util import BUILD, LabError, locked, main, output, say
+from lab import build, check, scenario, tree
+from lab.board import Board
+from lab.here import BASE, HERE
+from lab.util import LabError, locked, main, output, say
 
-HERE = BUILD / "bisect"
-LINUX = HERE / "linux"
+FOLDER = HERE / "bisect"
+LINUX = FOLDER / "linux"
 LEVEL = "nvhe"
 PAYLOAD = 16                    # MiB
 PAGES = {"4K": "small", "64K": "64k48"}
-IMAGE = HERE / "image"          # where the kernel is built that is booted
+IMAGE = FOLDER / "image"          # where the kernel is built that is booted
 
 
 def checkout(commit):
-    """Bring build/bisect/linux, a work tree, to a commit: only what differs is written, so
-    that only that is compiled."""
+    """Bring the work tree build/BASE/bisect/linux to a commit. Only files that differ are written,
+    so only these are compiled."""
     tree.work_tree(LINUX)
     output(["git", "checkout", "-q", "-f", "--detach", commit], cwd=LINUX)
 
@@ -46,9 +48,9 @@ def make(compiler, pages, out, *goals):
 
 
 def warnings(compiler, pages):
-    """Compile the files of the series, all anew, for make shows a warning only once; return
-    the warnings about them, see check.messages()."""
-    out = HERE / f"{compiler}-{pages}"
+    """Compile all files of the series anew, because make shows a warning only once. Return the
+    warnings about them, see check.messages()."""
+    out = FOLDER / f"{compiler}-{pages}"
     # These configurations have no KVM.
     goals = [tree.object_of(name) for name in [*check.objects(), *check.touched(".S")]
              if (LINUX / name).is_file() and "/kvm/" not in name]
@@ -61,19 +63,19 @@ def warnings(compiler, pages):
 
 def hand_over():
     """kexec and hibernation of the kernel just built; return what was seen, in words."""
-    bench = scenario.Bench(f"bisect-{LEVEL}", LEVEL, HERE / "log", "bisect", PAYLOAD,
-                           built=IMAGE)
-    with bench.booted() as machine:
+    rig = scenario.Rig(f"bisect-{LEVEL}", Board(LEVEL), FOLDER / "log", "bisect", PAYLOAD,
+                       built=IMAGE)
+    with rig.booted() as machine:
         figures = scenario.kexec(machine)
-    with bench.resumed():
+    with rig.resumed():
         pass
     how = {None: "not watched", 0: "on"}.get(figures.mmu_off, "off")
     return f"kexec (MMU {how}) and hibernation work"
 
 
 class Bisection:
-    """Compiles one commit after the other; the first, the base, is what others are compared
-    with."""
+    """Compiles one commit after the other. The first is the base, and the others are compared with
+    it."""
 
     def __init__(self, builds):
         self.builds = builds    # (compiler, pages) each
@@ -87,7 +89,7 @@ class Bisection:
     def compile(self):
         """Compile the files of the series as they are now; raise at a new warning."""
         new = []
-        # At once, for most of what make does for a few files is not parallel.
+        # Several at once: most of what make does for a few files is serial.
         with concurrent.futures.ThreadPoolExecutor(len(self.builds)) as pool:
             for which, found in zip(self.builds, pool.map(lambda which: warnings(*which),
                                                           self.builds)):
@@ -100,11 +102,10 @@ class Bisection:
 
 def command(_):
     """make bisect"""
-    guest.payload_initramfs(PAYLOAD)
-    build.plugin()
+    scenario.prepare(payload=PAYLOAD)
     tree.tree()
     failed = 0
-    with locked("bisect"):
+    with locked(f"{BASE.name}-bisect"):
         bisection = Bisection([(compiler, pages) for compiler in ("gcc", "clang")
                                for pages in PAGES])
         commits = tree.git_linux("rev-list", "--reverse", "base..HEAD").split()

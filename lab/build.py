@@ -8,14 +8,22 @@ import shutil
 import subprocess
 import time
 
-from lab import fetch, host, tree
-from lab.util import (BUILD, CPUS, LAB, LOGS, MUTANT, MUTANTS, LabError, locked, made_whole, main,
+from lab import host, qemu, sources, tree
+from lab.base import of_tree, source_version
+from lab.here import HERE, MUTANTS
+from lab.util import (BUILD, CPUS, LAB, LOGS, MUTANT, LabError, locked, made_whole, main,
                       need_space, output, remove, run, say)
 
-# Files that a kernel of lab/config/small.config compiles, for the progress line.
-SMALL_STEPS = 1010
-# Fragments that change so little that most objects of the kernel without them do.
-LIGHT = ("nokexec",)
+# Fragments that leave most objects of a kernel unchanged. A build with one of these starts from a
+# copy of the build without it.
+LIGHT = ("nokexec", "hide", "kcfi")
+HIDE = LAB / "kernel/hide.c"    # what a configuration with "hide" in its name has
+# Arguments of make for parts of a configuration's name that are more than symbols. kcfi: clang
+# puts a check in front of each call through a pointer. v5.10 has no option for kCFI, and its
+# assembly functions have no types. So only the two files that jump to copied code are compiled
+# with it.
+SPECIAL = {"hide": [f"CFLAGS_pageattr.o=-include {HIDE}"],
+           "kcfi": ["CFLAGS_machine_kexec.o=-fsanitize=kcfi", "CFLAGS_hibernate.o=-fsanitize=kcfi"]}
 CLANG = "clang"                 # part of a configuration's name: built by clang and lld
 
 
@@ -23,12 +31,13 @@ def make_env(config="small"):
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
     ccache = "" if CLANG in config else "ccache "       # clang's target is made of it
-    # For what it has not, ccache runs the preprocessor to look for the same text, and then
-    # the compiler from the start, in 1.4 times the compiler's time. Only the base and the
-    # series, whose autoconf.h differ, have the same text; others need not look, and those can
-    # compile what was preprocessed.
+    # On a miss, ccache runs the preprocessor to look for the same preprocessed text, and then
+    # compiles from the start. That takes 1.4 times as long as compiling alone. The base and the
+    # series share preprocessed text, although their autoconf.h differ, so they look for it, and
+    # compile what was preprocessed. No other configuration shares any, so the others only compare
+    # the files that are included.
     sharing = {"CCACHE_NOCPP2" if config == "small" else "CCACHE_DEPEND": "1"}
-    # The M= of the lab's own make would be the kernel's, which is something else.
+    # The lab's make and the kernel's both have an M=, with different meanings.
     mine = {key: value for key, value in os.environ.items()
             if key not in ("M", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")}
     return {**mine, "ARCH": "arm64", "CROSS_COMPILE": f"{ccache}{cross}" if cross else "",
@@ -41,16 +50,21 @@ def make(src, out, config, *targets):
     """The command that has make do something in `out`, see folder()."""
     argv = ["make", "-C", str(src), f"O={out.resolve()}", f"-j{CPUS}", "HOSTCC=ccache gcc",
             *targets]
+    for part in config.split("+"):
+        argv += SPECIAL.get(part, [])
+    compilers = of_tree(src).compilers
     if CLANG in config:
-        return [*argv, "LLVM=1", "CC=ccache clang"]
-    return argv if host.cross_compile() else [*argv, "CC=ccache gcc"]
+        clang = compilers["clang"]
+        return [*argv, f"LLVM={clang.removeprefix('clang') or 1}", f"CC=ccache {clang}"]
+    return argv if host.cross_compile() else [*argv, f"CC=ccache {compilers['gcc']}"]
 
 
 def folder(src, out):
     """Make `out` a link to a folder just below the source tree, to build it in.
 
-    Names in such a build are relative to it, so ccache finds what was compiled from another
-    tree with the same text. A name with a dot: the kernel's .gitignore has those.
+    File names in such a build are relative to the tree, so ccache finds objects that were compiled
+    from the same text in another tree. The name begins with a dot, because the kernel's .gitignore
+    ignores such names.
     """
     real = src / f".{label(out)}"
     real.mkdir(exist_ok=True)
@@ -65,27 +79,29 @@ def source(which):
     """The source tree of the kernel called `which`; a mutant stands in for the series."""
     if MUTANT and which == "series":
         return MUTANTS / "linux"
-    return {"series": tree.tree, "base": tree.base_tree, "v6.1": fetch.mainline_source}[which]()
+    return {"series": tree.tree, "base": tree.base_tree, "v6.1": sources.mainline}[which]()
 
 
 def source_state(src):
-    """What tells that a source tree has changed: commit and edits, or the version."""
+    """A text that changes when a source tree changes: commit and edits, or the version."""
     if not (src / ".git").exists():
-        return fetch.source_version(src)
+        return source_version(src)
     return (output(["git", "rev-parse", "HEAD"], cwd=src)
             + output(["git", "diff", "HEAD"], cwd=src))
 
 
-def fragment(config):
-    """The lines of lab/config/small.config, and of the fragments that `config` names on top
-    of it, "A+B": each line takes the place of an earlier one about the same symbol. "clang"
-    is none of them."""
+def fragment(base, config):
+    """The lines of a configuration: of the fragments in lab/config that every kernel of a base
+    has, and then of those that `config` names, as "A+B". A later line replaces an earlier one
+    about the same symbol. A fragment in the folder of the base comes after the fragment of the
+    same name that all bases share. "clang" is no fragment."""
     lines = {}
-    for name in dict.fromkeys(["small", *config.replace(f"+{CLANG}", "").split("+")]):
-        path = LAB / "config" / f"{name}.config"
-        if not path.is_file():
-            raise LabError(f"there is no {path}")
-        for line in path.read_text().splitlines():
+    for name in dict.fromkeys([*base.fragments, *config.replace(f"+{CLANG}", "").split("+")]):
+        paths = [path for folder in (LAB / "config", LAB / "config" / base.name)
+                 if (path := folder / f"{name}.config").is_file()]
+        if not paths:
+            raise LabError(f"{LAB / 'config'} has no {name}.config, nor for {base.name}")
+        for line in "\n".join(path.read_text() for path in paths).splitlines():
             if line.startswith("CONFIG_"):
                 lines[line.partition("=")[0]] = line
     return list(lines.values())
@@ -98,7 +114,8 @@ def label(out):
 
 def configure(src, out, config):
     """Write out/.config from allnoconfig and fragments, if it is not as that would be."""
-    wanted = fragment(config)
+    base = of_tree(src)
+    wanted = fragment(base, config)
     asked = folder(src, out) / "lab.config"
     text = "\n".join(wanted) + "\n"
     if asked.is_file() and asked.read_text() == text:
@@ -111,42 +128,56 @@ def configure(src, out, config):
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
             name, _, value = line.partition("=")
-            # Another version may have settled what v5.10 asks.
-            if (line not in have and value != "n"
-                    and fetch.source_version(src).startswith("5.10.")):
+            # A version that the base was not made for may lack the symbol.
+            if line not in have and value != "n" and base.made_for(source_version(src)):
                 raise LabError(f"the configuration {config} asks for {line}, but something that "
                                f"{name} depends on is not set")
 
 
-def compile_kernel(src, out, config):
-    """make Image, with a line of progress every few seconds."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    path = LOGS / f"{label(out)}.log"
-    started = said = time.monotonic()
+def watched(argv, env, path, name, total=""):
+    """Run make for a long build, with its output in a log at `path` and a line of progress every
+    ten seconds. Return its exit status. The line has `name`, the number of files and `total`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = time.monotonic()
     done = 0
     with open(path, "w", encoding="utf-8") as log:
-        with subprocess.Popen(make(src, out, config, "Image"), env=make_env(config),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True) as made:
+        with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace") as made:
             for line in made.stdout:
                 log.write(line)
                 done += 1
                 if time.monotonic() - said > 10:
                     said = time.monotonic()
-                    say(f"  {out.name}: {done} of about {SMALL_STEPS} files")
-    lines = path.read_text().splitlines()
-    # The compiler is newer than v5.10 and warns elsewhere; not in what the series touches.
-    warned = [text for text in lines if "warning:" in text and out.name.startswith("series")
-              and any(name in text for name in tree.touched())]
-    if warned:
-        for name in tree.touched():     # to be told again by the next build
-            (out / tree.object_of(name)).unlink(missing_ok=True)
-        raise LabError("the compiler warns of the series (log: {}):\n  {}".format(
-            path, "\n  ".join(warned[:6])))
-    if made.returncode:
+                    say(f"  {name}: {done}{total} files")
+    return made.returncode
+
+
+def must_be_built(status, path):
+    """Stop if a build has failed, with the errors in its log."""
+    if status:
+        lines = path.read_text(errors="replace").splitlines()
         wrong = [text for text in lines if "rror" in text or "No space left" in text] or lines
         raise LabError("building the kernel failed (log: {}):\n  {}".format(
             path, "\n  ".join(wrong[:6])))
+
+
+def compile_kernel(src, out, config):
+    """make Image; return the seconds that it took."""
+    path = LOGS / f"{label(out)}.log"
+    started = time.monotonic()
+    status = watched(make(src, out, config, "Image"), make_env(config), path, out.name,
+                     f" of about {of_tree(src).objects}")
+    lines = path.read_text(errors="replace").splitlines()
+    # The compiler is newer than v5.10, so it warns about other files. It must not warn about files
+    # that the series touches.
+    warned = [text for text in lines if "warning:" in text and out.name.startswith("series")
+              and any(name in text for name in tree.SERIES.touched())]
+    if warned:
+        for name in tree.SERIES.touched():     # to be told again by the next build
+            (out / tree.object_of(name)).unlink(missing_ok=True)
+        raise LabError("the compiler warns of the series (log: {}):\n  {}".format(
+            path, "\n  ".join(warned[:6])))
+    must_be_built(status, path)
     return time.monotonic() - started
 
 
@@ -156,10 +187,12 @@ def kernel(which, config="small"):
     config: see fragment().
     """
     src = source(which)
-    parent = MUTANTS if MUTANT and which == "series" else BUILD
+    parent = MUTANTS if MUTANT and which == "series" else HERE
     out = parent / "kernel" / (which if config == "small" else f"{which}-{config}")
     with locked(label(out)):
-        state = source_state(src) + "\n".join(fragment(config))
+        state = source_state(src) + "\n".join(fragment(of_tree(src), config))
+        if "hide" in config.split("+"):
+            state += HIDE.read_text()
         stamp = out / "lab.built"
         if stamp.is_file() and stamp.read_text() == state:
             return out
@@ -180,9 +213,9 @@ def kernel(which, config="small"):
 
 
 def kernels(wanted):
-    """Build what kernel() is asked for: (flavour, configuration) each. Two at a time, for
-    make has but one thing to do while it configures and while it links; the base after the
-    series, whose objects it finds."""
+    """Build what kernel() is asked for: (kernel, configuration) each. Two builds run at a time.
+    Configuring and linking are serial, so each build has phases that leave a CPU idle. The base
+    comes after the series, because ccache then has the series' objects."""
     base = [one for one in wanted if one[0] == "base"]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for group in ([one for one in wanted if one not in base], base):
@@ -213,14 +246,14 @@ def plugin():
         if not out.is_file() or out.stat().st_mtime < src.stat().st_mtime:
             out.parent.mkdir(parents=True, exist_ok=True)
             run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
-                 f"-I{fetch.plugin_header()}", "-o", out, src], "building the QEMU plugin",
+                 f"-I{qemu.plugin_header()}", "-o", out, src], "building the QEMU plugin",
                 log="plugin.log")
     return out
 
 
 def command(words):
-    """Build the kernels named; without names the series and the base."""
-    wanted = words or ["series", "base"]
+    """Build the kernels named; without names the series, if the base has one, and the base."""
+    wanted = words or [*(["series"] if tree.SERIES.patches() else []), "base"]
     for which in wanted:
         if which not in ("series", "base", "v6.1"):
             raise LabError(f"no kernel is called {which}: series, base or v6.1")

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`make check`: what the tools of the kernel and of the languages say about the series and
-the lab. A check is a function that returns its complaints, a text each.
+"""`make check`: run the tools of the kernel and of the languages on the series and the lab. A
+check is a function that returns a list of complaints.
 
-AM=all also applies the series to the other v5.10.y sources that Debian has: 120 MB each.
+AM=all also applies the series to the base's other sources that Debian has: 120 MB each.
 
 C in the lab is judged by checkpatch and not by clang-format: the kernel's own .clang-format
 joins what the kernel aligns, comments and values of macros, and breaks lines at 80 columns.
 """
 
+import ast
 import collections
 import concurrent.futures
 import fnmatch
+import graphlib
 import os
 import pathlib
 import re
@@ -20,24 +22,30 @@ import tempfile
 import time
 import tomllib
 
-from lab import build, fetch, tree
-from lab.util import BUILD, CPUS, LAB, TOP, LabError, main, no_command, output, remove, run
+from lab import build, sources, tree
+from lab.here import BASE, HERE
+from lab.util import CPUS, LAB, TOP, LabError, main, no_command, output, remove, run
 
 ACCEPTED = LAB / "checkpatch.toml"
 WIDTH = 100                     # columns of the lab's own files
 # Types of user space, and the macros of <inttypes.h> that print them.
 NOT_IN_LAB = "PREFER_KERNEL_TYPES,CAMELCASE"
-# Of the whole series: see maintainers().
-NOT_OF_MAILS = "FILE_PATH_CHANGES"
+# The first is a matter of the whole series, see maintainers(). The second asks a git history,
+# which Debian's source has not.
+NOT_OF_MAILS = "FILE_PATH_CHANGES,UNKNOWN_COMMIT_ID"
 LICENCE = "SPDX-License-Identifier: GPL-2.0"
 # What commands of the lab write.
 GENERATED = ("*.svg", "*.json")
 # Prose, mails, what git alone reads, and configurations, which have none in the kernel.
-UNLICENSED = (*GENERATED, "*.md", "README", "*.patch", "cover-letter", ".gitignore", "*.config",
+UNLICENSED = (*GENERATED, "*.md", "README", "*.patch", "cover-letter*", ".gitignore", "*.config",
               "config", "settings")
 
 FINDING = re.compile(r"^(?:ERROR|WARNING|CHECK):(\w+): (.+)\n"
                      r"(?:#\d+: (?:FILE: (\S+):(\d+):)?.*\n)?((?:.+\n)*)", re.MULTILINE)
+
+
+class NotHere(LabError):
+    """This machine has not what a check needs; the text says what that is."""
 
 
 def said(argv, cwd=TOP, env=None):
@@ -51,8 +59,8 @@ def said(argv, cwd=TOP, env=None):
 
 
 def messages(text, names):
-    """What a compiler or its like says about the files `names`: how often it says what. Lines
-    move, so their numbers are left out."""
+    """The messages of a compiler or a similar tool about the files `names`, and how often each
+    comes. Line numbers are left out, because lines move."""
     one = "|".join(map(re.escape, sorted(names)))
     return collections.Counter(
         f"{name}: {what}" for name, what in
@@ -66,7 +74,7 @@ def new_messages(series, base):
 
 def touched(*suffixes):
     """What the series changes or adds, with one of these suffixes."""
-    return sorted(name for name in tree.touched() if name.endswith(suffixes))
+    return sorted(name for name in tree.SERIES.touched() if name.endswith(suffixes))
 
 
 def objects():
@@ -85,7 +93,7 @@ def touched_in_base():
     """What the series changes and the base has."""
     tree.tree()
     return set(tree.git_linux("ls-tree", "-r", "--name-only", "base", "--",
-                              *tree.touched()).splitlines())
+                              *tree.SERIES.touched()).splitlines())
 
 
 def own_files(*patterns):
@@ -104,11 +112,12 @@ def findings(*args):
 
 def checkpatch():
     """The mails are as the kernel wants them, but for what lab/checkpatch.toml accepts."""
-    accepted = tomllib.loads(ACCEPTED.read_text())["accepted"]
+    accepted = [entry for entry in tomllib.loads(ACCEPTED.read_text())["accepted"]
+                if BASE.name in entry["bases"]]
     used = [False] * len(accepted)
     complaints = []
     with tempfile.TemporaryDirectory() as folder:
-        _, *mails = tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
+        mails = tree.all_mails(tree.mails(pathlib.Path(folder, "mails"), tree.LAB))
         with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
             found = pool.map(lambda mail: findings("--ignore", NOT_OF_MAILS, mail), mails)
             for mail, reports in zip(mails, found):
@@ -127,20 +136,24 @@ def checkpatch():
 
 def sparse():
     """sparse says nothing about the files of the series that it does not say of the base."""
+    valid = tree.tree() / "scripts/checker-valid.sh"
+    if valid.is_file() and said(["sh", valid, "sparse", "-D__linux__", "-m64"]).strip() != "1":
+        raise NotHere(f"{BASE.name} needs a sparse that knows __typeof_unqual__, newer than "
+                      f"{said(['sparse', '--version']).strip()}")
     names = objects()
     found = sparse_messages("series", names)
-    # The base's own messages matter only where there are some.
+    # The base need not be looked at if the series has no messages.
     return new_messages(found, sparse_messages("base", sorted(touched_in_base() & set(names)))
                         if found else found)
 
 
 def sparse_messages(which, names):
     """What sparse says of these files of a kernel."""
-    src, out = build.source(which), BUILD / f"check/{which}"
+    src, out = build.source(which), HERE / f"check/{which}"
     build.configure(src, out, config(src))
     text = said(build.make(src, out, config(src), "C=2", "CHECK=sparse",
                            *map(tree.object_of, names)), env=build.make_env(config(src)))
-    # A file that does not compile, or a sparse that is not there, is no clean file.
+    # If a file does not compile, or if sparse is not installed, there are no messages either.
     unchecked = [name for name in names if not re.search(rf"CHECK +\S*{re.escape(name)}$", text,
                                                          re.MULTILINE)]
     if unchecked or "***" in text:
@@ -167,7 +180,7 @@ def documentation():
     """Sphinx builds the pages of the series, has them in a table of contents and warns of
     nothing in them."""
     names = touched(".rst")
-    out = BUILD / "check/sphinx"
+    out = HERE / "check/sphinx"
     remove(out)                 # it warns of what it reads, and reads what has changed
     src = tree.tree()
     env = {**os.environ, "LC_ALL": "C", "srctree": str(src), "BUILDDIR": str(out)}
@@ -189,11 +202,15 @@ def documentation():
 
 
 def maintainers():
-    """The series' entry in MAINTAINERS has every file that the series adds, and no pattern
-    that nothing matches."""
+    """The series' entry in MAINTAINERS, or that of arm64 if it adds none, has every file that the
+    series adds, and no pattern of the series' own matches nothing."""
     tree.tree()
     diff = tree.git_linux("diff", "base", "HEAD", "--", "MAINTAINERS")
     patterns = re.findall(r"^\+F:\s+(\S+)$", diff, re.MULTILINE)
+    if not patterns:
+        entry = re.search(r"^ARM64 PORT .*\n(?:.+\n)*", tree.git_linux("show", "HEAD:MAINTAINERS"),
+                          re.MULTILINE)[0]
+        patterns = re.findall(r"^F:\s+(\S+)$", entry, re.MULTILINE)
     names = tree.git_linux("ls-tree", "-r", "--name-only", "HEAD").splitlines()
 
     def matches(pattern, name):
@@ -204,7 +221,7 @@ def maintainers():
     complaints = [f"MAINTAINERS: no file matches F: {pattern}" for pattern in patterns
                   if not any(matches(pattern, name) for name in names)]
     return complaints + [f"{name}: no pattern in the series' entry in MAINTAINERS matches it"
-                         for name in sorted(tree.touched() - touched_in_base())
+                         for name in sorted(tree.SERIES.touched() - touched_in_base())
                          if not any(matches(pattern, name) for pattern in patterns)]
 
 
@@ -215,7 +232,7 @@ def git_am():
 
 def base_archive():
     """The files of the base that the series touches, as a tar archive."""
-    archive = BUILD / "check/base.tar"
+    archive = HERE / "check/base.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
     tree.tree()
     tree.git_linux("archive", "-o", str(archive), "--prefix=base/", "base", "--",
@@ -224,10 +241,10 @@ def base_archive():
 
 
 def git_am_elsewhere():
-    """The same on the other sources of v5.10.y that Debian has: what it builds, and what
+    """The same on the other sources of the base that Debian has: what it builds, and what
     kernel.org released."""
-    return [complaint for suite, version in fetch.SOURCES for plain in (False, True)
-            for complaint in am(fetch.source_archive(suite, version, plain))]
+    return [complaint for suite, version in BASE.releases for plain in (False, True)
+            for complaint in am(sources.archive(BASE, suite, version, plain))]
 
 
 def am(archive):
@@ -244,7 +261,7 @@ def am(archive):
             f"unpacking {archive.name}", log="check.log")
         for args in (["init", "-q"], ["add", "-A", "-f"], ["commit", "-q", "-m", archive.name]):
             output(["git", *args], cwd=where, env=env)
-        _, *mails = tree.mails(pathlib.Path(folder, "mails"), tree.LAB)
+        mails = tree.all_mails(tree.mails(pathlib.Path(folder, "mails"), tree.LAB))
         try:
             output(["git", "am", "-q", *mails], cwd=where, env=env)
         except LabError as error:
@@ -270,6 +287,34 @@ def python():
     """flake8 finds nothing in the lab's Python."""
     return said([sys.executable, "-m", "flake8", "--isolated", f"--max-line-length={WIDTH}",
                  *own_files("*.py")]).splitlines()
+
+
+def module(path):
+    """The name by which a file of Python is imported: lab.bench.figures, for example."""
+    return ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path):
+    """What a file imports, at its top or in a function: names of modules, and of what is in
+    them."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def imports():
+    """No file of the lab imports one that imports it, by however many steps."""
+    files = {module(path): path for path in own_files("lab/*.py")}
+    graph = {name: imported(path) & files.keys() - {name} for name, path in files.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [f"imports go in a circle: {' is imported by '.join(error.args[1])}"]
+    return []
 
 
 def white_space():
@@ -299,7 +344,7 @@ def licences():
 
 
 CHECKS = (checkpatch, sparse, kernel_doc, documentation, maintainers, git_am, lab_c, shell,
-          python, white_space, licences)
+          python, imports, white_space, licences)
 
 
 def command(_):
@@ -308,18 +353,22 @@ def command(_):
     if which not in ("base", "all"):
         raise LabError(f"no AM is called {which}: base or all")
     checks = CHECKS + ((git_am_elsewhere,) if which == "all" else ())
-    failed = 0
+    ends = collections.Counter()
     for check in checks:
         start = time.monotonic()
+        end = "FAILED"
         try:
             complaints = check()
+            end = "FAILED" if complaints else "passed"
+        except NotHere as why:
+            end, complaints = "skipped", [str(why)]
         except LabError as error:
             complaints = [str(error)]
-        failed += bool(complaints)
-        print("\n    ".join([f"{'FAILED' if complaints else 'passed'} {check.__name__:16}"
-                             f"{time.monotonic() - start:6.1f} s", *complaints]), flush=True)
-    print(f"{len(checks) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+        ends[end] += 1
+        print("\n    ".join([f"{end:7} {check.__name__:16}{time.monotonic() - start:6.1f} s",
+                             *complaints]), flush=True)
+    print(f"{ends['passed']} passed, {ends['FAILED']} failed, {ends['skipped']} skipped")
+    return 1 if ends["FAILED"] else 0
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a hand-over would work with real caches, which emulation does not have.
+"""Whether a hand-over would work with real caches and a real TLB. Emulation has no caches. It
+has a TLB, but QEMU empties it at each write to TCR_EL1, and where an entry does not permit an
+access it looks at the tables again, where a CPU may take the exception.
 
 A machine is stepped through one instruction at a time. Judge keeps, for each line, what
 the architecture promises: a store is in memory after a clean to the PoC and the dsb that
 completes it, and is what is executed after an ic, a dsb and an isb from there on. What
 is fetched or loaded with the MMU off has to be so; anything else is an error that names
-the instruction.
+the instruction. TableSwitch does the same for the TLB when a TTBR gets other tables.
 """
 
 from lab import build, guest, insn, scenario
-from lab.machine import PROMPT, Machine
+from lab.board import Board, Boot, Watch
+from lab.console import PROMPT
+from lab.machine import Machine
 from lab.stub import Stub
 from lab.util import LabError
 
@@ -23,15 +27,20 @@ ENOUGH = 200_000                # steps; no trace here takes a tenth of it
 EL2_VECTORS = 0x800             # bytes
 # Registers when relocation begins: the page of zeroes, the line size
 X_ZEROES, X_LINE = 1, 3
+# The page of zeroes when the code that resumes begins, and where that is
+X_ZEROES_RESUME = 5
+RESUME_CODE = PAGE
 
 
 class TableSwitch:
-    """Break-before-make of TTBR1: between two tables a page of zeroes, and an empty TLB."""
+    """Break-before-make of a TTBR: between two tables a page of zeroes, and an empty TLB, for
+    what it holds of the old ones may be used instead of the new."""
 
     STEPS = ("in use", "zeroes", "tlbi", "dsb", "isb")
 
-    def __init__(self):
-        self.zeroes = None              # physical address of the page
+    def __init__(self, name):
+        self.name = name
+        self.zeroes = None              # physical address of the page; nothing is judged before
         self.done = 0
         self.switches = 0
 
@@ -41,11 +50,13 @@ class TableSwitch:
             self.done += 1
 
     def write(self, value, pc):
-        """TTBR1 gets a value."""
+        """The TTBR gets a value."""
+        if self.zeroes is None:
+            return
         if value & TABLE == self.zeroes:
             self.done = 1
         elif self.done != len(self.STEPS) - 1:
-            raise LabError(f"TTBR1 gets other tables at {pc:#x} without break-before-make: "
+            raise LabError(f"{self.name} gets other tables at {pc:#x} without break-before-make: "
                            f"last was {self.STEPS[self.done]}")
         else:
             self.done = 0
@@ -74,8 +85,13 @@ class Judge:
         self.synchronizing = {}         # the same, no isb yet
         self.fetchable = {}             # exception level: granules
         self.kimage = frozenset()       # pages that are not read once one is overwritten
-        self.switch = TableSwitch()
+        self.ttbr0, self.ttbr1 = TableSwitch("TTBR0"), TableSwitch("TTBR1")
         self.stores = self.cleans = 0
+
+    def saw(self, what):
+        """Something that empties the TLB, or is waited for by it."""
+        self.ttbr0.saw(what)
+        self.ttbr1.saw(what)
 
     def granules(self, address, size):
         """The granules that a range touches."""
@@ -247,16 +263,19 @@ class Trace:
             said.append(f"{what} {where:#x}" if by_address else what)
         if found := insn.barrier(word):
             judge.barrier(*found, el)
-            judge.switch.saw(found[0])
+            if found[2]:
+                judge.saw(found[0])
             said.append(" ".join(filter(None, found[:2])))
         if word & ~31 == insn.MSR_SCTLR_EL1 and not target & 1:
             judge.switch_off(el)
             said.append("MMU off")
-        if judge.relocating and word & ~31 == insn.MSR_TTBR1_EL1:
-            judge.switch.write(target, pc)
-            said.append(f"ttbr1 {target:#x}")
+        for code, switch in ((insn.MSR_TTBR0_EL1, judge.ttbr0), (insn.MSR_TTBR1_EL1, judge.ttbr1)):
+            if word & ~31 == code:
+                switch.write(target, pc)
+                said.append(f"{switch.name} {target:#x}")
         if word == insn.TLBI_VMALLE1:
-            judge.switch.saw("tlbi")
+            judge.saw("tlbi")
+            said.append("tlbi vmalle1")
         if insn.translates(word):
             self.pages.clear()
         for text in said:
@@ -316,9 +335,9 @@ def handed_over(name, level, logs, line=None):
     out = build.kernel("series")
     where = build.symbols(out / "vmlinux")
     disk = guest.disk(guest.GUEST / "disk-tiny.img", {"tiny": guest.tiny()})
-    machine = Machine(name, level, out / "arch/arm64/boot/Image", guest.initramfs(), logs,
-                      append=f"nokaslr {scenario.DEBUG}", memory=MEMORY, smp=1, images=[disk],
-                      gdb=True)
+    machine = Machine(name, logs, Board(level, memory=MEMORY, smp=1),
+                      Boot(out / "arch/arm64/boot/Image", guest.initramfs(),
+                           f"nokaslr {scenario.DEBUG}", [disk]), Watch(gdb=True))
     with machine, open(machine.log.with_suffix(".trace"), "w", encoding="utf-8") as log:
         machine.wait_ready()
         scenario.mount(machine)
@@ -334,6 +353,13 @@ def handed_over(name, level, logs, line=None):
         machine.send("")
         machine.wait_exit()
     return judge
+
+
+def goes_by(stub, switch, zeroes):
+    """From here on, a TTBR is to go by way of this page."""
+    if any(stub.physical_memory(zeroes, PAGE)):
+        raise LabError(f"the page of zeroes for {switch.name}, at {zeroes:#x}, is not")
+    switch.zeroes = zeroes
 
 
 def hand_over(machine, where, judge, pages, log, line):
@@ -353,11 +379,10 @@ def hand_over(machine, where, judge, pages, log, line):
         trace = Trace(stub, judge, log)
         kimage = trace.physical(trace.registers[0]) & -PAGE
         judge.kimage = frozenset((kimage,))
+        goes_by(stub, judge.ttbr0, trace.physical(where["reserved_pg_dir"]))
         trace.until(lambda: trace.pc == code, "the relocation code")
         judge.relocating = True
-        judge.switch.zeroes = trace.registers[X_ZEROES]
-        if any(stub.physical_memory(judge.switch.zeroes, PAGE)):
-            raise LabError(f"the page of zeroes, at {judge.switch.zeroes:#x}, is not")
+        goes_by(stub, judge.ttbr1, trace.registers[X_ZEROES])
         if line:
             judge.line = line
             stub.set_register(X_LINE, line)
@@ -365,3 +390,28 @@ def hand_over(machine, where, judge, pages, log, line):
         trace.until(lambda: judge.mmu_off and trace.pc & -PAGE not in
                     [page for page, _ in pages], "the tiny kernel")
         judge.fetch(trace.pc, trace.pc, trace.el)
+
+
+def resumed(name, level, logs):
+    """Hibernate, and resume in another machine; step from where the code that restores memory
+    has been mapped to where that code runs on the copy of the linear map. Return the Judge."""
+    rig = scenario.Rig(name, Board(level, smp=1), logs, append="nokaslr")
+    where = build.symbols(build.kernel("series") / "vmlinux")
+    judge = Judge(2 if level == "vhe" else 1, level == "nvhe")
+    with rig.swap() as swap:
+        options = {"append": scenario.RESUME, "drives": [swap]}
+        with rig.booted("-1", **options) as machine:
+            scenario.remember(machine)
+            scenario.hibernate(machine)
+        with rig.machine("-2", gdb="wait", **options) as machine, \
+                open(machine.log.with_suffix(".trace"), "w", encoding="utf-8") as log:
+            with Stub(machine) as stub:
+                stub.run_to(where["trans_pgd_map_page"])
+                stub.run_to(stub.registers()[0][30])
+                trace = Trace(stub, judge, log)
+                goes_by(stub, judge.ttbr0, trace.physical(where["reserved_pg_dir"]))
+                trace.until(lambda: trace.pc == RESUME_CODE, "the code that restores memory")
+                goes_by(stub, judge.ttbr1, trace.registers[X_ZEROES_RESUME])
+                trace.until(lambda: judge.ttbr1.switches, "the copy of the linear map")
+            rig.resume(machine)
+    return judge

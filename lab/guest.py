@@ -2,25 +2,28 @@
 """What the guest boots with: an initramfs of Debian's own arm64 programs, the
 same with a payload to carry through a hand-over, and disks.
 
-All in Python and without root: the archives are written entry by entry, sorted
-and without times, so equal inputs give equal bytes.
+All of it is done in Python, without root. The archives are written entry by entry, sorted and
+without times, so equal inputs give equal bytes.
 """
 
 import contextlib
+import gzip
 import hashlib
 import os
 import pathlib
 import random
 import re
 import shutil
+import struct
 import tempfile
+import zlib
 
-from lab import fetch, host
+from lab import debian, host
 from lab.util import BUILD, LAB, LabError, locked, made_whole, main, need_space, output, run, say
 
 GUEST = BUILD / "guest"
 INIT = LAB / "guest/init"
-OWN = ("kload", "kvm")          # programs in C in lab/guest
+OWN = ("kload", "kvm", "snapshot")          # programs in C in lab/guest
 TINY = LAB / "guest/tiny.S"
 FOLDERS = ("bin", "dev", "lib", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr",
            "usr/bin", "usr/sbin")
@@ -104,12 +107,11 @@ def library(root, name):
 
 
 def programs(root):
-    """The files of the initramfs: {name in the guest: path}. Only the programs that
-    the lab runs and the libraries that they load, for every boot unpacks it all
-    under emulation."""
+    """The files of the initramfs: {name in the guest: path}. Only the programs that the lab runs
+    and the libraries that they load, because every boot unpacks all of it under emulation."""
     files = {}
-    for name in fetch.PROGRAMS:
-        files[f"{'bin' if name == 'busybox' else 'sbin'}/{name}"] = fetch.program(root, name)
+    for name in debian.PROGRAMS:
+        files[f"{'bin' if name == 'busybox' else 'sbin'}/{name}"] = debian.program(root, name)
     wanted = set(UNLISTED).union(*map(needed, files.values()))
     while wanted:
         name = wanted.pop()
@@ -118,13 +120,13 @@ def programs(root):
     return files
 
 
-def own_program(name):
+def own_program(name, *options):
     """One of the lab's own programs in the guest, see lab/guest/; static."""
     path, source = GUEST / name, LAB / f"guest/{name}.c"
-    with kept(path, source.read_bytes()) as scratch:
+    with kept(path, source.read_bytes(), options) as scratch:
         if scratch:
             run([f"{host.cross_compile()}gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
-                 "-s", "-o", scratch, source], f"building {name}", log="guest.log")
+                 "-s", *options, "-o", scratch, source], f"building {name}", log="guest.log")
     return path
 
 
@@ -144,7 +146,7 @@ def tiny():
 
 def initramfs():
     """build/guest/initramfs.cpio."""
-    root = fetch.guest_root()
+    root = debian.guest_root()
     path = GUEST / "initramfs.cpio"
     own = {f"sbin/{name}": own_program(name).read_bytes() for name in OWN}
     with kept(path, own, INIT.read_bytes(), pathlib.Path(__file__).read_bytes(),
@@ -225,6 +227,28 @@ def carrier(name, base, files):
     return path
 
 
+def endian_initramfs(mib):
+    """build/guest/endian-<mib>.cpio: what a big-endian kernel boots with, which carries
+    payload_initramfs(mib) as data."""
+    program = own_program("endian", "-mbig-endian", "-nostdlib", "-ffreestanding",
+                          "-fno-stack-protector")
+    data = payload_initramfs(mib)
+    path = GUEST / f"endian-{mib}.cpio"
+    with kept(path, program.read_bytes(), data.with_name(data.name + ".key").read_text(),
+              pathlib.Path(__file__).read_bytes()) as scratch:
+        if scratch:
+            need_space(GUEST, mib + 32)
+            with open(scratch, "wb") as out:
+                archive = Newc(out)
+                for name in ("dev", "mnt", "proc"):
+                    archive.folder(name)
+                archive.header("dev/console", 0o020600, device=(5, 1))
+                archive.file("init", program.read_bytes(), 0o755)
+                archive.file("data", data.read_bytes())
+                archive.end()
+    return path
+
+
 def disk(path, files):
     """An ext2 image at `path` with {name: source} in it.
 
@@ -249,8 +273,34 @@ def disk(path, files):
     return path
 
 
+def gzipped(image):
+    """A kernel's Image, compressed, next to it."""
+    path = image.with_name("Image.gz")
+    with kept(path, image.stat().st_mtime_ns) as scratch:
+        if scratch:
+            scratch.write_bytes(gzip.compress(image.read_bytes(), 1))
+    return path
+
+
+def uimage(image):
+    """A kernel's Image as U-Boot's mkimage wraps it, next to it: a header of 64 bytes, of an
+    uncompressed arm64 Linux kernel."""
+    path = image.with_name("uImage")
+    with kept(path, image.stat().st_mtime_ns) as scratch:
+        if scratch:
+            data = image.read_bytes()
+
+            def header(crc):
+                """The header with its own sum in it."""
+                return struct.pack(">7I4B32s", 0x27051956, crc, 0, len(data), 0x80000,
+                                   0x80000, zlib.crc32(data), 5, 22, 2, 0, b"lab")
+
+            scratch.write_bytes(header(zlib.crc32(header(0))) + data)
+    return path
+
+
 def swap_disk(path, mib):
-    """An empty sparse disk for the guest to make swap of: new at each call, for an old
+    """An empty sparse disk that the guest makes swap of. It is new at each call, because an old
     one may hold a hibernated kernel."""
     path = pathlib.Path(path)
     with made_whole(path) as scratch:

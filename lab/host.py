@@ -9,28 +9,29 @@ import shutil
 import subprocess
 import sys
 
-from lab import fetch
+from lab import apt, qemu
+from lab.here import BASE
 from lab.util import LabError, locked, main, output, say
 
 QEMU_NEEDED = (7, 2)            # the first that Debian builds with TCG plugins
 
-# Recommended packages are not installed, so what is needed of them is named:
-# libc6-dev for the kernel's host programs.
+# Recommended packages are not installed, so those that are needed are named: libc6-dev is for the
+# kernel's host programs.
 PACKAGES = """
     gcc libc6-dev binutils make bc bison flex libssl-dev libelf-dev device-tree-compiler ccache
     cpio xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
     qemu-system-arm qemu-efi-aarch64 gdb-multiarch
-    clang lld llvm perl sparse shellcheck python3-flake8 python3-sphinx
-    python3-pytest python3-pexpect python3-pytest-xdist python3-matplotlib
+    perl sparse shellcheck python3-flake8 python3-sphinx
+    python3-pytest python3-pexpect python3-pytest-xdist python3-matplotlib python3-numpy
 """.split()
 CROSS_PACKAGES = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
 
 # For machines without dpkg-query. What is fetched from Debian is fetched by apt-get.
 TOOLS = """
     gcc readelf make bc bison flex dtc fdtput ccache cpio xz git mke2fs apt-get dpkg-deb
-    qemu-system-aarch64 gdb-multiarch clang ld.lld perl sparse shellcheck sphinx-build
+    qemu-system-aarch64 gdb-multiarch perl sparse shellcheck sphinx-build
 """.split()
-MODULES = ["pytest", "pexpect", "xdist", "matplotlib", "flake8", "sphinx"]
+MODULES = ["pytest", "pexpect", "xdist", "matplotlib", "numpy", "flake8", "sphinx"]
 
 
 def cross_compile():
@@ -40,7 +41,7 @@ def cross_compile():
 
 def missing_packages():
     """The Debian packages that are not installed."""
-    wanted = [*PACKAGES, *(CROSS_PACKAGES if cross_compile() else [])]
+    wanted = [*PACKAGES, *BASE.packages, *(CROSS_PACKAGES if cross_compile() else [])]
     listed = output(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n",
                      *wanted], ok=(0, 1))
     installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
@@ -50,24 +51,25 @@ def missing_packages():
 def missing_tools():
     """The tools that are not on PATH, for a machine without Debian packages."""
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    return [tool for tool in [*TOOLS, cross_compile() + "gcc"] if not shutil.which(tool, path=path)]
+    wanted = [*TOOLS, *BASE.compilers.values(), cross_compile() + "gcc"]
+    return [tool for tool in wanted if not shutil.which(tool, path=path)]
 
 
 def install(packages):
     """Install Debian packages; needs root."""
     say(f"installing {len(packages)} Debian packages: {' '.join(packages)}")
     try:
-        fetch.apt_get("host.log", [], "update")
+        apt.get("host.log", [], "update")
     except LabError as error:       # of one source among many, perhaps
         say(f"{error}; going on with the lists that apt has")
-    fetch.apt_get("host.log", ["-o", "DPkg::Lock::Timeout=300"],
-                  "install", "--no-install-recommends", *packages)
+    apt.get("host.log", ["-o", "DPkg::Lock::Timeout=300"], "install", "--no-install-recommends",
+            *packages)
     say("packages installed")
 
 
 def check_python():
-    """Stop when this Python has not the modules; another one than Debian's may be first
-    on PATH, and does not see Debian's packages."""
+    """Stop if this Python lacks modules. Another Python than Debian's may be first on PATH, and
+    that one does not see Debian's packages."""
     missing = [name for name in MODULES if not importlib.util.find_spec(name)]
     if missing:
         raise LabError(f"{sys.executable} lacks the modules {', '.join(missing)}; on Debian, "
@@ -76,12 +78,12 @@ def check_python():
 
 def check_qemu():
     """Stop at a QEMU that is too old, or that was built without plugins."""
-    found = fetch.qemu_version()[0]
+    found = qemu.installed()[0]
     needed = ".".join(map(str, QEMU_NEEDED))
     if tuple(int(number) for number in found.split(".")[:2]) < QEMU_NEEDED:
         raise LabError(f"{shutil.which('qemu-system-aarch64')} is QEMU {found}; the lab needs "
                        f"{needed} or newer, for it counts a guest's accesses with a TCG plugin")
-    # A QEMU that can load plugins fails at the file; one that cannot, before.
+    # A QEMU with plugins complains about the file. A QEMU without them complains about the option.
     answer = subprocess.run(
         ["qemu-system-aarch64", "-M", "none", "-display", "none", "-monitor", "none",
          "-plugin", "file=/nonexistent"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What an A64 instruction does to memory and to caches, from its word and the registers.
 
-By class, so that nothing is missed: whatever the architecture's top-level table calls a
-load or store is decoded in full or is an error, and so is cache maintenance.
+Instructions are decoded by class, so that none is missed: whatever the architecture's top-level
+table calls a load or store is decoded in full, or is an error. The same holds for cache
+maintenance.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import dataclasses
 from lab.util import LabError
 
 MSR_SCTLR_EL1 = 0xd5181000      # with the register in the low five bits
+MSR_TTBR0_EL1 = 0xd5182000
 MSR_TTBR1_EL1 = 0xd5182020
 TLBI_VMALLE1 = 0xd508871f
 MRS_CTR_EL0 = 0xd53b0020
@@ -124,7 +126,7 @@ def literal(word):
 
 
 def accesses(word):
-    """The accesses to memory of an instruction; but dc zva is one of cache()."""
+    """The accesses to memory of an instruction, except dc zva, which is in cache()."""
     top = bits(word, 28, 25)
     if top in (0, 1, 2, 3):
         raise unknown(word, "an instruction (or SVE, or no instruction)")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`make mutants`: tests that test the tests.
 
-Each lab/mutants/*.patch puts one bug into the series. Its header says what the bug is and
+Each lab/mutants/BASE/*.patch puts one bug into the series. Its header says what the bug is and
 why it is plausible, and
 
     Caught-by: WORDS      a selection of tests, as for `make test T=`; of which one must fail
@@ -9,6 +9,10 @@ why it is plausible, and
 
 The kernel with the bug is built and those tests run; it is an error if they pass. First
 the same tests have to pass without any bug. M= chooses mutants by words of their names.
+
+A test that cannot begin, as on a machine that is too busy, is tried once more. If it cannot
+begin then either, or the series itself fails it, nothing is known of the mutants that need
+it: they are "not run", which is an error too. The others are judged.
 """
 
 import contextlib
@@ -21,11 +25,12 @@ import sys
 import time
 import xml.etree.ElementTree
 
-from lab import build, guest, scenario, tree
+from lab import scenario, tree
+from lab.here import BASE, MUTANTS
 from lab.test import PYTEST, chosen
-from lab.util import LAB, LOGS, MUTANTS, TOP, LabError, locked, main, output, say
+from lab.util import LAB, TOP, LabError, locked, main, output, say
 
-PATCHES = LAB / "mutants"
+PATCHES = LAB / "mutants" / BASE.name
 LINUX = MUTANTS / "linux"
 NONE = "none"                   # the mutant that is none
 BUILD_ALL = ("import sys; from lab import build, test; "
@@ -86,7 +91,7 @@ def mutants(words=()):
 
 
 def prepare():
-    """build/mutants/linux: a work tree of the series."""
+    """build/BASE/mutants/linux: a work tree of the series."""
     tree.work_tree(LINUX)
     head = tree.git_linux("rev-parse", "HEAD")
     output(["git", "reset", "-q", "--hard", head], cwd=LINUX)
@@ -103,40 +108,70 @@ def applied(mutant):
         output(["git", "reset", "-q", "--hard"], cwd=LINUX)
 
 
-def run_tests(name, tests):
-    """Run tests against the kernel that build/mutants/linux is the source of; return the
-    names of those that failed."""
+def run_once(name, tests):
+    """Run tests against the kernel that build/BASE/mutants/linux is the source of; return
+    ({test that failed: how}, {test that could not begin: why})."""
     env = {**os.environ, "LAB_MUTANT": name, "LAB_PATIENCE": PATIENCE}
     report = MUTANTS / f"{name}.xml"
     report.unlink(missing_ok=True)
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with open(LOGS / "mutants.log", "a", encoding="utf-8") as log:
+    log_file = MUTANTS / "log/mutants.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with open(log_file, "a", encoding="utf-8") as log:
         log.write(f"\n== {name}\n")
         log.flush()
         # The build by itself: a bug that does not compile is not caught by a test.
-        for argv in ([sys.executable, "-c", BUILD_ALL, *tests],
-                     [*PYTEST, "--tb=short", "-n", os.environ.get("JOBS") or "2",
-                      f"--junitxml={report}", *tests]):
+        for what, argv in (("the build", [sys.executable, "-c", BUILD_ALL, *tests]),
+                           ("the run", [*PYTEST, "--tb=short", "-n",
+                                        os.environ.get("JOBS") or "2",
+                                        f"--junitxml={report}", *tests])):
             code = subprocess.run(argv, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=log,
                                   stderr=log, check=False).returncode
             if code not in ((0, 1) if report.is_file() else (0,)):
-                raise LabError(f"{name}: the run failed by itself (log: {log.name})")
-    cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
-    if any(case.find("error") is not None for case in cases):
-        raise LabError(f"{name}: a test could not begin (log: {log.name})")
-    return [f"{case.get('name')}: {failure.get('message', '').splitlines()[0][:150]}"
-            for case in cases for failure in case.findall("failure")]
+                return {}, dict.fromkeys(tests, f"{what} ended with status {code}, log: {log.name}")
+    failed, unable = {}, dict.fromkeys(tests, f"it was not run, log: {log.name}")
+    for case in xml.etree.ElementTree.parse(report).iter("testcase"):
+        test = f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}"
+        unable.pop(test, None)
+        for kind, found in (("failure", failed), ("error", unable)):
+            for said in case.findall(kind):
+                line = (said.get("message", "").splitlines() or [""])[0]
+                found[test] = f"{case.get('name')}: {line[:150]}"
+    return failed, unable
 
 
-def judge(mutant):
-    """Build the mutant, run its tests, and say what became of it."""
+def run_tests(name, tests):
+    """The same, where a test that could not begin has had a second try."""
+    failed, unable = run_once(name, tests)
+    if unable:
+        say(f"{name}: once more, for {len(unable)} tests could not begin: {first(unable)}")
+        again, unable = run_once(name, list(unable))
+        failed |= again
+    return failed, unable
+
+
+def first(found):
+    """What is said of the first of several tests."""
+    return next(iter(found.values()))
+
+
+def judge(mutant, unfit):
+    """Build the mutant, run its tests, and say what became of it. unfit: {test: why} of those
+    that would prove nothing."""
     started = time.monotonic()
     if reason := mutant.header("Not-shown"):
         return Result(mutant.name, "not shown", reason[0], 0)
+    tests = mutant.tests()
+    if unable := {test: unfit[test] for test in tests if test in unfit}:
+        return Result(mutant.name, "not run", first(unable), 0)
     with applied(mutant):
-        failed = run_tests(mutant.name, mutant.tests())
-    return Result(mutant.name, "caught" if failed else "MISSED",
-                  failed[0] if failed else " ".join(mutant.tests()), time.monotonic() - started)
+        failed, unable = run_tests(mutant.name, tests)
+    if failed:
+        verdict, by = "caught", first(failed)
+    elif unable:
+        verdict, by = "not run", first(unable)
+    else:
+        verdict, by = "MISSED", " ".join(tests)
+    return Result(mutant.name, verdict, by, time.monotonic() - started)
 
 
 def hunt(found):
@@ -144,18 +179,18 @@ def hunt(found):
     for mutant in found:
         mutant.check()
     tests = sorted({name for mutant in found for name in mutant.tests()})
-    with locked("mutants"):
+    with locked(f"{BASE.name}-mutants"):
         prepare()
+        unfit = {}
         if tests:
             say(f"{len(tests)} tests of the series as it is")
             with applied(None):
-                failed = run_tests(NONE, tests)
-            if failed:
-                raise LabError("the series fails the tests that are to catch mutants, so they "
-                               "would prove nothing:\n  " + "\n  ".join(failed))
+                failed, unable = run_tests(NONE, tests)
+            unfit = {test: f"the series itself fails {how}" for test, how in failed.items()} | {
+                test: f"with the series itself: {why}" for test, why in unable.items()}
         results = []
         for number, mutant in enumerate(found, 1):
-            results.append(judge(mutant))
+            results.append(judge(mutant, unfit))
             say(f"{number}/{len(found)} {results[-1].line()}")
     return results
 
@@ -163,15 +198,14 @@ def hunt(found):
 def command(words):
     """make mutants"""
     found = mutants(words)
-    build.plugin()
-    guest.payload_initramfs(scenario.PAYLOAD)
+    scenario.prepare()
     results = hunt(found)
     count = {verdict: sum(result.verdict == verdict for result in results)
-             for verdict in ("caught", "MISSED", "not shown")}
+             for verdict in ("caught", "MISSED", "not run", "not shown")}
     print("\n".join(["", *(result.line() for result in results), "",
                      ", ".join(f"{number} {verdict}" for verdict, number in count.items())]),
           flush=True)
-    return 1 if count["MISSED"] else 0
+    return 1 if count["MISSED"] or count["not run"] else 0
 
 
 if __name__ == "__main__":

@@ -2,55 +2,56 @@
 """`make run`: watch a kernel with the series hand over in every way that it can.
 
 LEVEL= chooses how the kernel is started: el1 (the default; on an arm64 host with
-KVM, kvm), nvhe or vhe. KERNEL=base does the same without the series. The seconds of a
-result are those of the hand-over: from the last command to the old kernel, or the start of
-the resuming machine, to user space.
+KVM, kvm), nvhe or vhe. KERNEL=base does the same without the series. The seconds of a result are
+those of the hand-over. They begin at the last command to the old kernel, or at the start of the
+machine that resumes, and end at user space.
 """
 
 import os
 
-from lab import build, guest, scenario
-from lab.machine import LEVELS, kvm_works
-from lab.util import BUILD, LabError, main, say
+from lab import scenario, tree
+from lab.board import LEVELS, Board, kvm_works
+from lab.here import BASE, HERE
+from lab.util import LabError, main, say
 
 BUFFER = 64                     # MiB of random data in memory, to hibernate with
 
 
-def kexec(bench, *options):
+def kexec(rig, *options):
     """kexec by either system call; options are those of scenario.kexec()."""
-    with bench.booted() as machine:
+    with rig.booted() as machine:
         say("  first kernel is up; loading the second and handing over")
         figures = scenario.kexec(machine, *options)
-        if bench.flavour == "series":
+        if rig.mmu_on:
             scenario.prove_mmu_on(machine, figures)
         say(f"  second kernel is up, its {scenario.PAYLOAD} MiB of random data are whole")
     return figures
 
 
-def kexec_file_load(bench):
+def kexec_file_load(rig):
     """kexec by the kernel's own loader."""
-    return kexec(bench, "-s")
+    return kexec(rig, "-s")
 
 
-def kexec_load(bench):
+def kexec_load(rig):
     """kexec by the loader in user space, without the 25 s that its purgatory hashes."""
-    return kexec(bench, "-c", False)
+    return kexec(rig, "-c", False)
 
 
-def hibernate(bench):
+def hibernate(rig):
     """Hibernate in one machine, resume in another."""
     def before(_):
         say(f"  first machine is up; it gets {BUFFER} MiB of random data and a process, "
             "and hibernates; a second one resumes")
 
-    with bench.resumed(mib=BUFFER, before=before) as (_, figures):
+    with rig.resumed(mib=BUFFER, before=before) as (_, figures):
         say("  resumed: the data are whole and the process goes on")
     return figures
 
 
-def kdump(bench):
+def kdump(rig):
     """Crash, and dump core from the crash kernel."""
-    with bench.booted(append=scenario.CRASH) as machine:
+    with rig.booted(append=scenario.CRASH) as machine:
         say("  first kernel is up; loading a crash kernel and crashing")
         figures = scenario.kdump(machine, "-s")
         say("  crash kernel is up, its dump reads back with the marker in it")
@@ -74,19 +75,21 @@ def command(_):
     level = os.environ.get("LEVEL") or ("kvm" if kvm_works() else "el1")
     if level not in LEVELS:
         raise LabError(f"no LEVEL is called {level}: el1, nvhe or vhe")
-    flavour = os.environ.get("KERNEL") or "series"
-    if flavour not in ("series", "base"):
-        raise LabError(f"no KERNEL is called {flavour}: series or base")
-    build.kernel(flavour)
-    build.plugin()
-    guest.payload_initramfs(scenario.PAYLOAD)
+    kernel = os.environ.get("KERNEL") or "series"
+    if kernel not in ("series", "base"):
+        raise LabError(f"no KERNEL is called {kernel}: series or base")
+    if kernel == "series" and not tree.SERIES.patches():
+        raise LabError(f"there is no series for {BASE.name} yet: make run BASE={BASE.name} "
+                       "KERNEL=base")
+    scenario.prepare([(kernel, "small")])
     results = []
     for step in (kexec_file_load, kexec_load, hibernate, kdump):
         name = step.__name__
-        say(f"{name} at {level}, {flavour} kernel")
+        say(f"{name} at {level}, {kernel} kernel")
         try:
-            bench = scenario.Bench(f"{name}-{level}-{flavour}", level, BUILD / "run/log", flavour)
-            results.append(result(name, step(bench)))
+            rig = scenario.Rig(f"{name}-{level}-{kernel}", Board(level), HERE / "run/log",
+                               kernel)
+            results.append(result(name, step(rig)))
         except LabError as error:
             results.append(f"FAILED {name:16} {error}")
         say(results[-1])

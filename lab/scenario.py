@@ -1,32 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a hand-over is, step by step: kexec, hibernate and resume, crash and dump.
 
-`make run` and the tests share these; each step raises LabError when the guest
-does anything else than it should.
+`make run` and the tests share these. Each step raises LabError if the guest does not do what it
+should.
 """
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import re
 import time
 
 from lab import build, guest
-from lab.machine import PATIENCE, Machine, seconds
+from lab.board import Board, Boot, Watch
+from lab.console import PATIENCE, WORD, seconds
+from lab.here import BASE
+from lab.machine import Machine
 
 PAYLOAD = 64                    # MiB of random data in the second kernel's initramfs
 BUFFER = 16                     # MiB of random data in memory, to hibernate with
 SWAP = 512                      # MiB; the disk is sparse
-MEMORY = 768                    # MiB; the loader holds the payload up to three times
 IMAGES = "/dev/vda"             # the kernel and the payload, in every machine
 SWAPPED = "/dev/vdb"
 # A kernel that may resume needs it; a kexec'd one carries it on to the one after it.
-# What is said last before memory is overwritten is lost unless it is said at once.
+# The last messages before memory is overwritten are lost unless they are printed at once.
 RESUME = f"resume={SWAPPED} no_console_suspend"
 CRASH = "crashkernel=128M"
-# Where hibernation maps its code: at PAGE_SIZE.
-EXIT_PAGES = (0x1000, 0x4000, 0x10000)
-# Without this in the first kernel's command line nothing tells the table pages.
+# Without this on the command line of the first kernel, the number of table pages is not printed.
 DEBUG = 'dyndbg="file trans_pgd.c +p; file machine_kexec.c +p"'
 PAGES = 16                      # that the copy may take, by the design
 TABLES = re.compile(r"trans_pgd: .* (\d+) table pages")
@@ -59,35 +60,54 @@ class Figures:
 
 
 @dataclasses.dataclass
-class Bench:
-    """What the machines of one scenario have in common."""
+class Rig:
+    """What the machines of one scenario have in common. Kernel and disks are built when the first
+    machine is made."""
 
     name: str                   # of the logs
-    level: str
+    board: Board
     logs: pathlib.Path
-    flavour: str = "series"     # or "base", or what `built` is
+    kernel: str = "series"      # or "base", or what `built` is
     payload: int = PAYLOAD      # MiB
     config: str = "small"       # of the kernel, see build.fragment()
     append: str = ""            # to the command line of each machine
-    options: dict = dataclasses.field(default_factory=dict)     # of each machine, see Machine
     files: dict = dataclasses.field(default_factory=dict)       # more to have in /mnt
     built: pathlib.Path | None = None   # the folder of a kernel that build.kernel() does not know
+    burst: int | None = None    # see Watch
+    patience: int = PATIENCE
 
-    def __post_init__(self):
-        built = self.built or build.kernel(self.flavour, self.config)
-        self.kernel = built / "arch/arm64/boot/Image"
-        self.initrd = guest.initramfs()
-        name = "-".join(["disk", build.tag(self.flavour), self.config, str(self.payload),
+    @property
+    def mmu_on(self):
+        """Whether its kernel has to relocate with the MMU on."""
+        return self.kernel == "series" or BASE.mmu_on
+
+    @functools.cached_property
+    def image(self):
+        """What each machine boots, and hands over to if nothing else is said."""
+        return (self.built or build.kernel(self.kernel, self.config)) / "arch/arm64/boot/Image"
+
+    @functools.cached_property
+    def initrd(self):
+        """What the kernel boots with."""
+        return guest.initramfs()
+
+    @functools.cached_property
+    def disk(self):
+        """The disk with all that is loaded."""
+        name = "-".join(["disk", build.tag(self.kernel), self.config, str(self.payload),
                          *(f"{name}-{path.parent.name}" for name, path in self.files.items())])
-        self.image = guest.disk(guest.GUEST / f"{name}.img", self.files | {
-            "Image": self.kernel, "initramfs.cpio": self.initrd,
+        return guest.disk(guest.GUEST / f"{name}.img", self.files | {
+            "Image": self.image, "initramfs.cpio": self.initrd,
             "payload.cpio": guest.payload_initramfs(self.payload)})
 
-    def machine(self, part="", append="", **options):
-        """A machine, not yet started; options are Machine's."""
-        return Machine(f"{self.name}{part}", self.level, self.kernel, self.initrd, self.logs,
-                       append=f"{DEBUG} {self.append} {append}", images=[self.image],
-                       plugin=build.plugin(), **{"memory": MEMORY, **self.options, **options})
+    def machine(self, part="", append="", drives=(), gdb=False, reboot=False, **changes):
+        """A machine, not yet started. part: of its name; drives: see Boot; gdb, reboot: see
+        Watch; changes: of its board."""
+        return Machine(f"{self.name}{part}", self.logs,
+                       dataclasses.replace(self.board, **changes),
+                       Boot(self.image, self.initrd, f"{DEBUG} {self.append} {append}",
+                            [self.disk], drives),
+                       Watch(build.plugin(), self.burst, gdb=gdb, reboot=reboot), self.patience)
 
     @contextlib.contextmanager
     def booted(self, *args, **options):
@@ -100,18 +120,15 @@ class Bench:
         """Resume, with the MMU on, and find what was remembered as it was."""
         figures = resume(machine)
         check_remembered(machine)
-        # The plugin knows that the relocation is over when that CPU first waits. Firmware and
-        # the kernel that resumes move memory too, from other pages.
-        if (bursts := machine.relocations()) is not None:
-            figures.bursts = [burst for burst in bursts if int(burst["page"], 16) in EXIT_PAGES]
-        if self.flavour == "series":
-            prove_mmu_on(machine, figures, least=BUFFER << 20)
+        figures.bursts = exits(machine)
+        # The base has always restored with the MMU on.
+        prove_mmu_on(machine, figures, least=BUFFER << 20)
         return figures
 
     @contextlib.contextmanager
     def resumed(self, mib=BUFFER, before=lambda machine: None):
-        """(machine, figures) of one that was hibernated in another machine, with `mib` MiB to
-        remember, and has resumed. before: what the other machine does first."""
+        """Hibernate in one machine, with `mib` MiB to remember, and resume in another. Yield (the
+        second machine, figures). before: what the first machine does before."""
         with self.swap() as swap:
             options = {"append": RESUME, "drives": [swap]}
             with self.booted("-1", **options) as machine:
@@ -130,6 +147,17 @@ class Bench:
             yield path
         finally:
             path.unlink()
+
+
+def prepare(kernels=(), payload=PAYLOAD):
+    """Build and fetch what machines need, before any is started. kernels: as build.kernels()
+    takes them; payload: MiB of it, 0 for machines that have none."""
+    build.kernels(kernels)
+    build.plugin()
+    if payload:
+        guest.payload_initramfs(payload)
+    else:
+        guest.initramfs()
 
 
 def relocation_code(machine):
@@ -153,6 +181,16 @@ def prove_mmu_on(machine, figures, least=PAYLOAD << 20):
         machine.fail(f"relocation wrote less than {least} bytes: {burst}")
 
 
+def exits(machine):
+    """What the plugin saw of resumes, None without the plugin. Firmware and the kernel that
+    resumes move memory too, earlier and by code in other pages, so these are left out. The plugin
+    reports a relocation when its CPU first waits."""
+    bursts = machine.relocations()
+    if bursts and BASE.exits:
+        return [burst for burst in bursts if int(burst["page"], 16) in BASE.exits]
+    return bursts and bursts[-1:]
+
+
 def mount(machine):
     """Make the kernel and the payload appear in /mnt."""
     machine.sh(f"grep -q ' /mnt ' /proc/mounts || mount -t ext2 -o ro {IMAGES} /mnt")
@@ -170,21 +208,21 @@ def kexec(machine, how="-s", checks=True, **what):
     """Load the kernel again with the payload, and hand over to it.
 
     how: -s for kexec_file_load, -c for kexec_load. checks: let the purgatory, which
-    only -c has, hash all segments before it enters the kernel. That is user space's
-    code, it takes 25 s for the payload under emulation, and the payload's own sum is
-    checked in any case. what: load()'s.
+    only -c has, hash all segments before it enters the kernel. That code is user space's, and
+    takes 25 s for the payload under emulation. The checksum of the payload is checked in any case.
+    what: load()'s.
     """
     tables = load(machine, f"{how} -l" if checks or how != "-c" else f"{how} -l --no-checks",
                   **what)
     return dataclasses.replace(hand_over(machine), tables=tables)
 
 
-def hand_over(machine):
-    """Enter the kernel that is loaded, and check that its payload has arrived."""
+def hand_over(machine, enter=lambda machine: machine.send("kexec -e")):
+    """Enter the kernel that is loaded, and check that its payload has arrived. enter: how."""
     seen = len(machine.relocations() or [])
     machine.sh("dmesg -n 8")
     start = time.monotonic()
-    machine.send("kexec -e")
+    enter(machine)
     machine.expect("Bye!", what="the old kernel's last word")
     # The hash is the only long silence.
     machine.expect("Booting Linux", 5 * PATIENCE, "the new kernel's first word")
@@ -196,7 +234,7 @@ def hand_over(machine):
 
 
 def remember(machine, mib=BUFFER):
-    """Give the machine what must survive: random memory and a process that counts."""
+    """Fill memory with random data, and start a process that counts. Both must survive."""
     machine.sh(f"dd if=/dev/urandom of=/tmp/buffer bs=1M count={mib} iflag=fullblock && "
                "md5sum /tmp/buffer >/tmp/md5")
     if machine.number("stat -c %s /tmp/buffer") != mib << 20:
@@ -225,12 +263,12 @@ def hibernate(machine):
 def resume(machine):
     """Wait for a machine just started to become the hibernated one."""
     start = time.monotonic()
-    found = machine.expect(r"LAB (READY|RESUMED) (\S+)\r", 2 * PATIENCE, "the resumed shell")
+    found = machine.expect(rf"LAB (READY|RESUMED) {WORD}", 2 * PATIENCE, "the resumed shell")
     if found.groups() != ("RESUMED", "0"):
         machine.fail(f"not resumed: {found.group().strip()}")
     took = seconds(start)
     machine.sh("dmesg -n 5")
-    lines = TABLES.findall(machine.console())
+    lines = TABLES.findall(machine.text())
     return Figures(took, int(lines[-1]) if lines else None)
 
 
@@ -241,8 +279,8 @@ def kdump(machine, how="-s", image="Image"):
     """
     marker = f"marker {time.monotonic_ns()}"
     load(machine, f"{how} -p", "initramfs.cpio", image)
-    # Without a clock the guest lives in 1970, and makedumpfile takes a crash in the
-    # very first second for a dump without a time.
+    # The guest has no clock, so its time begins at 0. makedumpfile takes a crash in the first
+    # second for a dump without a time.
     machine.sh(f"date -s @{int(time.time())}; echo {marker} >/dev/kmsg; dmesg -n 8")
     seen = len(machine.relocations() or [])
     start = time.monotonic()

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own selftests, those that the series brings and those of kexec: built for
-the guest, and which cases they have."""
+"""The kernel's selftests: those of the series and those of kexec. They are built here for the
+guest, and their cases are listed."""
 
 import functools
 import re
 
 from lab import build, guest, host, scenario, tap, tree
-from lab.machine import KERNEL_LINE, PATIENCE, Machine
-from lab.util import BUILD, TOP, LabError, locked, run
+from lab.board import Board, Boot
+from lab.console import KERNEL_LINE, PATIENCE
+from lab.machine import Machine
+from lab.here import HERE
+from lab.util import TOP, LabError, locked, run
 
 TESTS = "tools/testing/selftests"
 OURS = f"{TESTS}/arm64/trans_pgd"
-OUT = BUILD / "selftest"
+OUT = HERE / "selftest"
 # Each program, and seconds that it may take on a busy machine.
 PROGRAMS = {"kexec_load": 5 * PATIENCE, "kexec_file_load": 5 * PATIENCE,
             "kexec_fuzz": 15 * PATIENCE, "kexec_fault": 10 * PATIENCE}
@@ -36,13 +39,18 @@ def programs():
     """The folder with the programs, static."""
     source = tree.tree()
     with locked("selftest"):
-        # From this folder on nothing asks for the kernel's headers, whose installation
-        # takes longer than all else.
-        run(["make", "-C", source / TESTS / "arm64", "ARM64_SUBTARGETS=trans_pgd",
-             f"OUTPUT={OUT}", "USERCFLAGS=-Werror", "USERLDFLAGS=-static"],
-            "building the selftests", log="selftest.log",
-            env=build.make_env() | {"CROSS_COMPILE": host.cross_compile()})
+        compile_programs(source, OUT)
     return OUT / "trans_pgd"
+
+
+def compile_programs(source, out):
+    """Compile the programs of a kernel tree, static, to the folder trans_pgd of another one."""
+    # From this folder on nothing asks for the kernel's headers, whose installation
+    # takes longer than all else.
+    run(["make", "-C", source / TESTS / "arm64", "ARM64_SUBTARGETS=trans_pgd",
+         f"OUTPUT={out}", "USERCFLAGS=-Werror", "USERLDFLAGS=-static"],
+        "building the selftests", log="selftest.log",
+        env=build.make_env() | {"CROSS_COMPILE": host.cross_compile()})
 
 
 def disk():
@@ -53,11 +61,11 @@ def disk():
                       | {f"kexec/{name}": scripts / name for name in KEXEC})
 
 
-def handover_disk(bench):
-    """The disk of a bench, with kexec_handover on it."""
-    name = f"disk-handover-{build.tag(bench.flavour)}-{bench.config}.img"
+def handover_disk(rig):
+    """The disk of a rig, with kexec_handover on it."""
+    name = f"disk-handover-{build.tag(rig.kernel)}-{rig.config}.img"
     return guest.disk(guest.GUEST / name, {
-        "Image": bench.kernel, "initramfs.cpio": bench.initrd,
+        "Image": rig.image, "initramfs.cpio": rig.initrd,
         "kexec_handover": programs() / "kexec_handover"})
 
 
@@ -65,8 +73,8 @@ def handover_disk(bench):
 def outcome(program, kernel, logs):
     """Run a program in a machine of its own; (results, None), or (None, error)."""
     try:
-        with Machine(f"selftest-{program}", "el1", kernel, guest.initramfs(), logs,
-                     append=APPEND, memory=MEMORY, images=[disk()]) as machine:
+        with Machine(f"selftest-{program}", logs, Board(memory=MEMORY),
+                     Boot(kernel, guest.initramfs(), APPEND, [disk()])) as machine:
             machine.wait_ready()
             scenario.mount(machine)
             # By way of a file, for the kernel has much to say meanwhile.
@@ -82,8 +90,8 @@ def outcome(program, kernel, logs):
 
 def leaks(machine):
     """Fail if the kernel knows of memory that nothing refers to any more."""
-    # What is younger than 5 s may be on its way somewhere, and is not reported; the
-    # second scan is for what only looked as if it was referred to.
+    # kmemleak does not report memory that is younger than 5 s, because a pointer to it may still
+    # be in a register. A second scan finds leaks that a stale pointer hid from the first.
     found = machine.sh("sleep 6; cd /sys/kernel/debug && echo scan >kmemleak && "
                        "echo scan >kmemleak && cat kmemleak", timeout=5 * PATIENCE)
     if "unreferenced object" in found:
@@ -91,6 +99,6 @@ def leaks(machine):
 
 
 def lockdep(machine):
-    """Fail if the lock checker has given up, as it does at the first report."""
+    """Fail if lockdep is off. It switches itself off at its first report."""
     if "debug_locks: 1" not in " ".join(machine.sh("grep debug_locks /proc/lockdep_stats").split()):
         machine.fail("lockdep is off")

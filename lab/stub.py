@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's gdb stub, spoken to directly, to execute a machine one instruction at a time. gdb
-itself, which looks at the frame after each, is sixteen times slower at that."""
+"""A client of QEMU's gdb stub. It stops a machine at an address, reads and changes it, and
+executes one instruction at a time. gdb is sixteen times slower at stepping, because it looks at
+the frame after each step."""
 
 import contextlib
 import socket
 import struct
 
-from lab.machine import PATIENCE
+from lab.console import PATIENCE
 from lab.util import LabError
 
 # x0 to x30, sp, pc and cpsr, as the stub's g packet has them
@@ -16,8 +17,9 @@ CHUNK = 1024                    # bytes that fit into a packet
 
 
 class Stub:
-    """A connection to a machine started with gdb=; the machine has one CPU and stands
-    still but for run_to() and step(), until it is let go at the end of the `with`."""
+    """A connection to a machine that was started with gdb=. The machine runs only in running_to(),
+    run_to() and step(), and is let go at the end of the `with`. Registers are those of the CPU
+    that stopped. For step() the machine must have one CPU."""
 
     def __init__(self, machine):
         self.machine = machine
@@ -74,17 +76,28 @@ class Stub:
         return self.receive()
 
     def expect(self, text, start):
-        """Send a packet that has to be answered by what begins so."""
-        answer = self.ask(text)
+        """Send a packet, which has to be answered by what begins so. None: it has been sent."""
+        answer = self.ask(text) if text else self.receive()
         if not answer.startswith(start):
-            raise LabError(f"QEMU's gdb stub answers {answer!r} to {text!r}")
+            raise LabError(f"QEMU's gdb stub says {answer!r} and not {start!r} "
+                           f"({text or 'while the machine runs'})")
         return answer
+
+    @contextlib.contextmanager
+    def running_to(self, address):
+        """Let the machine run during the block, and then on to an address. It stops there even if
+        it arrives during the block. The block has to read the console, because a full console
+        blocks the machine."""
+        self.expect(f"Z1,{address:x},4", "OK")
+        self.send("c")
+        yield
+        self.expect(None, "T05")
+        self.expect(f"z1,{address:x},4", "OK")
 
     def run_to(self, address):
         """Let the machine run until it is about to execute an address."""
-        self.expect(f"Z1,{address:x},4", "OK")
-        self.expect("c", "T05")
-        self.expect(f"z1,{address:x},4", "OK")
+        with self.running_to(address):
+            pass
 
     def step(self):
         """Execute one instruction."""
@@ -97,12 +110,12 @@ class Stub:
 
     def set_register(self, number, value):
         """Write a general purpose register."""
-        # QEMU lets only those do it that have asked what registers there are.
+        # QEMU allows this only after the list of registers was read.
         self.expect("qXfer:features:read:target.xml:0,800", "l")
         self.expect(f"P{number:x}={value.to_bytes(8, 'little').hex()}", "OK")
 
     def memory(self, address, size):
-        """Memory at a virtual address; few bytes, for it has to fit into a packet."""
+        """Memory at a virtual address. It has to fit into one packet."""
         answer = self.ask(f"m{address:x},{size:x}")
         if len(answer) != 2 * size:
             raise LabError(f"{address:#x} cannot be read: nothing is mapped there ({answer})")
@@ -118,6 +131,13 @@ class Stub:
         data = b"".join(self.memory(address + offset, CHUNK) for offset in range(0, size, CHUNK))
         self.expect("Qqemu.PhyMemMode:0", "OK")
         return data
+
+    def wipe_physical(self, address, size):
+        """Write zeroes to memory at a physical address."""
+        self.expect("Qqemu.PhyMemMode:1", "OK")
+        for offset in range(0, size, CHUNK):
+            self.expect(f"M{address + offset:x},{CHUNK:x}:{'00' * CHUNK}", "OK")
+        self.expect("Qqemu.PhyMemMode:0", "OK")
 
     def physical(self, address):
         """What the MMU makes of a virtual address, as it is now; None if it faults."""

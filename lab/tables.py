@@ -40,6 +40,6 @@ def linear_map(stub, table):
 
 
 def as_copied(entry):
-    """What a descriptor of the linear map has to be in a copy that memory is overwritten
-    through: writable, and nothing that holds only among its neighbours."""
+    """What a descriptor of the linear map becomes in a copy: writable, and without the contiguous
+    hint, which holds only among its neighbours."""
     return (entry | WRITE) & ~(RDONLY | CONT)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tests inside of the guest say: TAP, in the two dialects that the kernel has. KUnit's
-is nested and in the middle of the kernel's log; kselftest's harness has the names of skipped
-tests in a comment only."""
+"""A parser of TAP, which tests in the guest print, in the dialects of the kernels. KUnit's TAP is
+nested and in the middle of the kernel's log. v6.12 and v7.3 call it KTAP. The kselftest harness of
+v5.10 names a skipped test only in a comment."""
 
 import re
 import typing
@@ -9,12 +9,16 @@ import typing
 from lab.util import LabError
 
 KERNEL_TIME = re.compile(r"^\[ *\d+\.\d+\]\s?", re.MULTILINE)
+BEGIN = re.compile(r"( *)K?TAP version \d+\s*$")
 PLAN = re.compile(r"( *)1\.\.(\d+)\s*$")
 RESULT = re.compile(r"( *)(not )?ok (\d+) (?:- )?([^#]*?)\s*(?:#\s*(.*?))?\s*$")
+SKIP = re.compile(r"SKIP\b:?\s*(.*)", re.IGNORECASE)
+ABOUT = re.compile(r"\s*# (?:Subtest|module|is_init): ")
 NOTE = re.compile(r"\s*#|\s{4}")
+CASE = 4                        # columns that a case is indented by; a parameter's is by more
 FLAT_RESULT = re.compile(r"^(not ok|ok) (\d+)(?: - | )?(.*)$")
 FLAT_PLAN = re.compile(r"^1\.\.(\d+)\b(?: # SKIP (.*))?$")
-# kselftest_harness.h does not name a skipped test in its result, but here, before it runs.
+# v5.10's kselftest_harness.h does not name a skipped test in its result, but here, before it runs.
 RUNS = re.compile(r"^#\s+RUN\s+(\S+) \.\.\.$")
 
 NOTHING = re.compile(r"no table's worth of usable memory|: virt_to_phys\(\) is checked")
@@ -26,11 +30,13 @@ class Result(typing.NamedTuple):
     ok: bool
     detail: str             # of the line itself, "SKIP why", and what was said before it
     depth: int              # columns that it is indented by; a subtest is by more
+    skipped: str | None     # why, which may be nothing; None: it was not
 
     @property
     def tried(self):
-        """Whether the machine had what the case, one of the series', wants to try."""
-        return not NOTHING.search(self.detail)
+        """Whether the case has run. A case of the series is skipped if the machine lacks what it
+        needs."""
+        return self.skipped is None and not NOTHING.search(self.detail)
 
 
 def kunit(text):
@@ -39,30 +45,36 @@ def kunit(text):
     Lines that are no TAP are passed over. LabError: fewer or more results than the
     plan says ("1..39"), or a number out of order.
     """
-    found, notes, plans = [], [], {}
+    found, notes, levels = [], [], {}       # levels: {columns: [planned or None, seen]}
 
     def close(depth):
-        """The plans this deep, or deeper, have come to their end."""
-        for column in [column for column in plans if column >= depth]:
-            planned, seen = plans.pop(column)
-            if seen != planned:
+        """The levels this deep, or deeper, have come to their end."""
+        for column in [column for column in levels if column >= depth]:
+            planned, seen = levels.pop(column)
+            if planned not in (None, seen):
                 raise LabError(f"TAP: {seen} results where {planned} were planned")
 
     for line in KERNEL_TIME.sub("", text).splitlines():
-        if match := PLAN.match(line):
+        if match := BEGIN.match(line):
             close(len(match[1]))
-            plans[len(match[1])] = [int(match[2]), 0]
+            levels[len(match[1])] = [None, 0]
+        elif match := PLAN.match(line):
+            if levels.get(len(match[1])) != [None, 0]:
+                close(len(match[1]))
+            levels[len(match[1])] = [int(match[2]), 0]
         elif match := RESULT.match(line):
             depth = len(match[1])
             close(depth + 1)
-            if depth in plans:
-                plans[depth][1] += 1
-                if plans[depth][1] != int(match[3]):
-                    raise LabError(f"TAP: '{line.strip()}' is number {plans[depth][1]}")
+            if depth in levels:
+                levels[depth][1] += 1
+                if levels[depth][1] != int(match[3]):
+                    raise LabError(f"TAP: '{line.strip()}' is number {levels[depth][1]}")
             said = [match[5]] if match[5] else []
-            found.append(Result(match[4], not match[2], "\n".join(said + notes), depth))
+            skip = SKIP.match(match[5] or "")
+            found.append(Result(match[4], not match[2], "\n".join(said + notes), depth,
+                                skip[1] if skip else None))
             notes = []
-        elif NOTE.match(line):
+        elif NOTE.match(line) and not ABOUT.match(line):
             notes.append(line.strip())
     close(0)
     return found

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`make test`: build what the tests need, then let pytest run them.
+"""`make test`: build what the tests need, then run them by pytest. It does so for each base, or
+for the one that BASE= or LINUX= says.
 
-WORDS choose a part: the tests whose names have all of them, as whole words, where a
-name is divided at whatever is neither letter nor digit, and at underscores.
+WORDS choose the tests whose names have all of them, as whole words. In names and in WORDS, every
+character that is neither letter nor digit divides words, underscores too. So the name of a machine
+or of a test can be given as it is printed. Tests with "soak" in their names take long or tell
+little. They run only if that word is given.
 """
 
 import functools
@@ -11,59 +14,114 @@ import re
 import subprocess
 import sys
 
-from lab import build, guest, matrix, scenario
-from lab.util import BUILD, CPUS, LAB, TOP, LabError, main, output, remove, say
+from lab import grid, matrix, scenario
+from lab.base import BASES
+from lab.here import BASE, HERE
+from lab.util import CPUS, LAB, TOP, LabError, main, output, remove, say
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
 # Configurations of the series that files of tests are about.
 CONFIGS = {"test_selftest": "debug", "test_kunit": "tiny+kasan",
-           "test_kasan": "tiny+kasan"}
+           "test_kasan": "tiny+kasan", "test_hidden": "small+hide"}
 
 
 @functools.cache
-def collected():
-    """The names of all tests."""
-    return [line for line in output([*PYTEST, "--collect-only", str(LAB / "tests")],
-                                    cwd=TOP).splitlines() if "::" in line]
+def collected(base=BASE.name):
+    """The names of all tests of a base."""
+    return [line for line in output([*PYTEST, "--collect-only", str(LAB / "tests")], cwd=TOP,
+                                    env=environment(base)).splitlines() if "::" in line]
 
 
-def chosen(words):
-    """The names of the tests that have all the words."""
-    names = collected()
-    found = [name for name in names if set(words) <= set(re.split(r"[^a-zA-Z0-9]", name))]
-    if not found:
-        files = sorted({name.partition("::")[0].rpartition("/")[2] for name in names})
-        raise LabError(f"no test has all the words {' '.join(words)}; the tests are in lab/tests: "
-                       + ", ".join(files))
-    return found
+def environment(base):
+    """That of a command for a base."""
+    return {**os.environ, "BASE": base}
+
+
+def parts(name):
+    """What a name is divided into."""
+    return set(re.findall(r"[a-zA-Z0-9]+", name))
+
+
+def matching(words, base):
+    """The names of the tests of a base that have all the words."""
+    wanted = parts(" ".join(words))
+    return [name for name in collected(base)
+            if wanted <= parts(name) and ("soak" in wanted or not long_run(name))]
+
+
+def chosen(words, base=BASE.name):
+    """The same, where there are some."""
+    return matching(words, base) or none(words, [base])
+
+
+def none(words, bases):
+    """Stop, for no test of these bases has all the words."""
+    files = sorted({name.partition("::")[0].rpartition("/")[2]
+                    for base in bases for name in collected(base)})
+    raise LabError(f"no test of {', '.join(bases)} has all the words {' '.join(words)}; the tests "
+                   "are in lab/tests: " + ", ".join(files))
+
+
+def long_run(name):
+    """Whether a test is left to `make soak`."""
+    return "::test_soak[" in name
 
 
 def kernels(tests):
     """The kernels that tests need, as build.kernel() takes them."""
-    found = {("series", "small"): None}
+    found = {}
     if any("test_matrix" not in name for name in tests):
-        found[("base", "small")] = None
+        found = {("series", "small"): None, ("base", "small"): None}
     found |= {("series", config): None for part, config in CONFIGS.items()
               if any(part in name for name in tests)}
-    found |= {cell.kernel: None for cell in matrix.cells()
-              if any(name.endswith(f"[{cell}]") for name in tests) and "skip" not in cell.entry}
+    found |= {kernel: None for cell in matrix.cells() for kernel in cell.kernels
+              if any(name.endswith(f"[{cell}]") for name in tests)}
     return list(found)
 
 
-def command(words):
-    """make test"""
+def one_base(words):
+    """make test for a base; the exit status."""
     tests = chosen(words)
-    build.kernels(kernels(tests))
-    build.plugin()
-    guest.payload_initramfs(scenario.PAYLOAD)
-    remove(matrix.RESULTS)      # of an earlier run
-    report = BUILD / "test" / "report.xml"
+    scenario.prepare(kernels(tests))
+    remove(grid.RESULTS)        # of an earlier run
+    report = HERE / "test" / "report.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
+    if "soak" not in words:
+        say(f"{sum(map(long_run, collected()))} tests are left to make soak")
     say(f"testing; console logs are in {report.parent / 'log'}")
     jobs = os.environ.get("JOBS") or str(CPUS)
     return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
+
+
+def every_base(words):
+    """The same for one base after the other, of those that have such tests."""
+    bases = [base for base in BASES if matching(words, base)] or none(words, BASES)
+    ends = {}
+    for number, base in enumerate(bases, 1):
+        say(f"{number}/{len(bases)}: {base}")
+        with subprocess.Popen([sys.executable, "-m", "lab.test", *words], cwd=TOP, text=True,
+                              env=environment(base), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE) as tests:
+            line = ""
+            for line in tests.stdout:
+                print(line, end="", flush=True)
+        ends[base] = line.strip(), tests.returncode
+    print()
+    for base, (line, code) in ends.items():
+        print(f"{base:8}{line}" + (f" (exit status {code})" if code else ""))
+    numbers = [re.findall(r"\d+", line)[:3] for line, _ in ends.values()]
+    count = [sum(map(int, column)) for column in zip(*numbers)]
+    print("{} passed, {} failed, {} skipped".format(*count) if len(count) == 3 else
+          "not all bases came to their end", flush=True)
+    return 1 if any(code for _, code in ends.values()) else 0
+
+
+def command(words):
+    """make test: for the base that is said, or else for each"""
+    said = os.environ.get("BASE") or os.environ.get("LINUX")
+    return one_base(words) if said else every_base(words)
 
 
 if __name__ == "__main__":

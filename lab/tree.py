@@ -1,77 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The series as commits and as mails: make tree, series, apply and refresh.
+"""The series as commits and as mails: make tree, series and refresh; make apply is lab/apply.py.
 
-patches/v5.10/series orders the patches. A line names a patch and the whole
-files that the same commit brings in from this repository; nothing stands in
-both. Commits are put together in an index of their own, without a work tree,
-so that a patch that does not apply leaves everything as it was.
+Commits are put together in an index of their own, without a work tree, so that a patch that does
+not apply leaves everything as it was.
 """
 
-import hashlib
 import json
 import os
-import pathlib
 import re
 import shutil
 import tempfile
 import typing
 
-from lab import fetch
+from lab.base import source_version
+from lab.here import BASE, HERE
+from lab.series import Commit, Series, mode
+from lab.sources import base_source
 from lab.util import BUILD, TOP, LabError, locked, main, need_space, output, remove, run, say
 
-PATCHES = TOP / "patches" / "v5.10"
-SERIES = PATCHES / "series"
-COVER = PATCHES / "cover-letter"
-LINUX = BUILD / "linux"
-BASE = BUILD / "base"
+SERIES = Series(TOP, BASE.name)
+LINUX = HERE / "linux"
+NAME = f"build/{BASE.name}/linux"        # the same for people
+PLAIN = HERE / "base"
 STATE = LINUX / ".git" / "lab.json"
 BRANCH = "trans_pgd"
+BUNDLED = "refs/lab/before"     # what base.bundle holds
+
+
+class Thread(typing.NamedTuple):
+    """Mails that are sent together."""
+    cover: os.PathLike      # the cover letter
+    mails: list             # in their order
+
+
 # The same commits from the same patches, whoever makes them and whenever.
 LAB = {"name": "trans_pgd lab", "email": "lab@localhost", "date": "2026-01-01T00:00:00 +0000"}
-
-
-class Patch(typing.NamedTuple):
-    """One commit of the series."""
-    path: pathlib.Path      # the mail: message and changes to existing files
-    files: list             # kernel paths of the whole files it brings in
-
-    def message(self):
-        """The commit message: subject, blank line, body."""
-        head, _, rest = self.path.read_text().partition("\n\n")
-        if not head.startswith("Subject: "):
-            raise LabError(f"{self.path} has to begin with a 'Subject:' line")
-        return head[len("Subject: "):] + "\n\n" + rest.partition("\n---\n")[0].strip() + "\n"
-
-    def diff(self):
-        """The changes to existing files, in git's format; may be empty."""
-        return self.path.read_text().partition("\n---\n")[2]
-
-
-def series():
-    """The patches in their order."""
-    patches = []
-    for line in SERIES.read_text().splitlines():
-        words = line.partition("#")[0].split()
-        if words:
-            patches.append(Patch(PATCHES / words[0], words[1:]))
-    listed = {p.path for p in patches}
-    for patch in patches:
-        for path in [patch.path, *(TOP / f for f in patch.files)]:
-            if not path.is_file():
-                raise LabError(f"{SERIES} names {path.relative_to(TOP)}, which is not there")
-    for path in PATCHES.glob("*.patch"):
-        if path not in listed:
-            raise LabError(f"{path.relative_to(TOP)} is in no line of {SERIES.relative_to(TOP)}")
-    return patches
-
-
-def series_files():
-    """{name: hash} of all that the commits are made from."""
-    paths = [SERIES]
-    for patch in series():
-        paths += [patch.path, *(TOP / name for name in patch.files)]
-    return {str(path.relative_to(TOP)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in paths}
 
 
 def user(where=TOP):
@@ -91,54 +54,54 @@ def identity(who):
                              for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}}
 
 
-def commit_series(repo, base, who, sign_off=False):
+def put_whole(git, patch):
+    """Put a patch's changes into git's index, all of them."""
+    if not patch.diff().strip():
+        return
+    try:
+        git("apply", "--cached", "--whitespace=nowarn", "-", stdin=patch.diff())
+    except LabError as error:
+        text = str(error)
+        names = sorted(set(re.findall(r"error: (?:patch failed: )?([\w./-]+):(?: |\d)", text)))
+        raise LabError(f"{patch.path.name} does not apply to {', '.join(names) or 'the tree'}; "
+                       "'make apply LINUX=DIR' tells all that conflicts. git says:\n  "
+                       + "\n  ".join(text.splitlines()[-6:])) from None
+
+
+def commit_series(repo, base, who, sign_off=False, env=None, put=put_whole):
     """Write the series on top of commit `base` of `repo`; return the last commit.
 
     Only objects are written: no reference, index or work tree changes.
+
+    env: more of the environment, which says where git writes them if not to `repo` itself.
+    put: called with git and a patch; puts the patch's changes into git's index.
     """
     parent = base
     with tempfile.TemporaryDirectory() as scratch:
-        env = {**identity(who), "GIT_INDEX_FILE": f"{scratch}/index"}
+        env = {**identity(who), **(env or {}), "GIT_INDEX_FILE": f"{scratch}/index"}
 
         def git(*args, stdin=None):
-            return output(["git", *args], cwd=repo, env=env, stdin=stdin).strip()
+            return output(["git", *args], cwd=repo, env=env, stdin=stdin)
 
         git("read-tree", base)
-        for patch in series():
-            if patch.diff().strip():
-                try:
-                    git("apply", "--cached", "--whitespace=nowarn", "-", stdin=patch.diff())
-                except LabError as error:
-                    raise LabError(conflict(patch, str(error))) from None
+        for patch in SERIES.patches():
+            put(git, patch)
             for name in patch.files:
-                blob = git("hash-object", "-w", str(TOP / name))
-                git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}")
+                path = SERIES.whole(name)
+                blob = git("hash-object", "-w", str(path)).strip()
+                git("update-index", "--add", "--cacheinfo", f"{mode(path)},{blob},{name}")
             message = patch.message()
             if sign_off:
                 message = git("interpret-trailers", "--trailer",
                               f"Signed-off-by: {who['name']} <{who['email']}>", stdin=message)
-            parent = git("commit-tree", git("write-tree"), "-p", parent, stdin=message)
+            parent = git("commit-tree", git("write-tree").strip(), "-p", parent,
+                         stdin=message).strip()
     return parent
-
-
-def touched():
-    """Kernel paths of all that the series changes or adds."""
-    return {name for patch in series() for name in
-            [*patch.files, *re.findall(r"^\+\+\+ b/(.+)$", patch.diff(), re.MULTILINE)]}
 
 
 def object_of(name):
     """The object that a source file is compiled to; KVM's rules for EL2 have other names."""
     return name.rpartition(".")[0] + (".nvhe.o" if "/hyp/nvhe/" in name else ".o")
-
-
-def conflict(patch, text):
-    """What git said of a patch that does not apply, with the files it named."""
-    files = sorted(set(re.findall(r"error: (?:patch failed: )?([\w./-]+):(?: |\d)", text)))
-    return (f"{patch.path.name} does not apply to {', '.join(files) or 'the tree'}; "
-            "nothing was changed. To resolve it by hand: make series, and in your tree "
-            "git am -3 with the mails of build/series. git says:\n  "
-            + "\n  ".join(text.splitlines()[-6:]))
 
 
 def state():
@@ -147,25 +110,25 @@ def state():
 
 
 def git_linux(*args):
-    """git in build/linux."""
+    """git in build/BASE/linux."""
     return output(["git", *args], cwd=LINUX).strip()
 
 
 def edits():
-    """What build/linux has that was not carried back, in words; None if nothing."""
+    """What build/BASE/linux has that was not carried back, in words; None if nothing."""
     if git_linux("status", "--porcelain", "--untracked-files=no"):
         return "changes that are not committed"
     return "new commits" if git_linux("rev-parse", "HEAD") != state()["head"] else None
 
 
 def need_no_edits(what):
-    """Edits in build/linux are somebody's work: stop before losing them."""
+    """Edits in build/BASE/linux are somebody's work: stop before losing them."""
     found = edits()
     if found:
         raise LabError(
-            f"build/linux has {found}, which {what} would lose: commit them and run "
+            f"{NAME} has {found}, which {what} would lose: commit them and run "
             "'make refresh', or drop them with "
-            f"'git -C build/linux reset --hard {state()['head'][:12]}'")
+            f"'git -C {NAME} reset --hard {state()['head'][:12]}'")
 
 
 def drop_debian_ignore(source):
@@ -178,12 +141,12 @@ def drop_debian_ignore(source):
 
 
 def import_base(source):
-    """Make build/linux with `source` as its only commit."""
+    """Make build/BASE/linux with `source` as its only commit."""
     git = (source / ".git").exists()
     if not git and (source / "include" / "config").exists():
         raise LabError(f"{source} has been built in; 'make mrproper' there first, or give "
                        "a git tree, of which only HEAD is read")
-    say(f"importing {source} into build/linux")
+    say(f"importing {source} into {NAME}")
     need_space(BUILD, 3500)
     shutil.rmtree(LINUX, ignore_errors=True)
     LINUX.mkdir(parents=True)
@@ -202,21 +165,24 @@ def import_base(source):
              "-f", "."], f"reading {source}", cwd=source)
         drop_debian_ignore(source)
         tree = git_linux("write-tree")
-    base = output(["git", "commit-tree", tree, "-m", f"Linux {fetch.source_version(source)}"],
+    base = output(["git", "commit-tree", tree, "-m", f"Linux {source_version(source)}"],
                   cwd=LINUX, env=identity(LAB)).strip()
     git_linux("tag", "-f", "base", base)
     return base
 
 
-def tree():
-    """build/linux: the base, and the series as commits on top."""
-    source = fetch.base_source()
-    with locked("linux"):
+def tree(source=None):
+    """build/BASE/linux: the base, and the series as commits on top.
+
+    source: of the base, if not the one that the user says.
+    """
+    source = source or base_source()
+    with locked(f"{BASE.name}-linux"):
         known = state()
-        ident = f"{source.resolve()} {fetch.source_version(source)}"
+        ident = f"{source.resolve()} {source_version(source)}"
         if (source / ".git").exists():
             ident += " " + output(["git", "rev-parse", "HEAD"], cwd=source).strip()
-        wanted = series_files()
+        wanted = SERIES.state()
         if known.get("source") == ident and known.get("series") == wanted:
             return LINUX
         if known:
@@ -231,9 +197,9 @@ def tree():
 
 
 def work_tree(where):
-    """Make `where` a work tree of build/linux, at the base, unless it is one."""
+    """Make `where` a work tree of build/BASE/linux, at the base, unless it is one."""
     tree()
-    with locked("linux"):
+    with locked(f"{BASE.name}-linux"):
         for entry in git_linux("worktree", "list", "--porcelain").split("\n\n"):
             # git keeps one locked until it is whole.
             link = where / ".git"
@@ -248,162 +214,239 @@ def work_tree(where):
 
 
 def base_tree():
-    """build/base: a work tree of the base alone, for the kernel to compare with."""
-    work_tree(BASE)
-    return BASE
+    """build/BASE/base: a work tree of the base alone, for the kernel to compare with."""
+    work_tree(PLAIN)
+    return PLAIN
 
 
 def mails(folder, who=None):
-    """Write the series to `folder`: *.patch, which `git am` takes, and cover-letter.mail,
-    which it would not; return them, the cover letter first. who: from whom, if not the user."""
+    """Write the series to `folder`: *.patch, which `git am` takes, cover-letter.mail, which it
+    would not, and base.bundle. A thread with a name is in a folder of that name. Return the
+    threads in their order.
+
+    who: from whom, if not the user.
+    """
     tree()
-    who = who or user()
-    head = commit_series(LINUX, state()["base"], who, sign_off=True)
+    return write_mails(folder, who or user())
+
+
+def write_mails(folder, who):
+    """The same of build/BASE/linux as it is."""
+    threads = SERIES.threads()
+    if not threads:
+        raise LabError(f"there is no series for {BASE.name} yet, so there are no mails of it")
+    base = state()["base"]
+    head = commit_series(LINUX, base, who, sign_off=True)
     shutil.rmtree(folder, ignore_errors=True)
     if edits():
-        say(f"note: build/linux has {edits()}, which are not in the mails until 'make refresh'")
-    git_linux("-c", f"user.name={who['name']}", "-c", f"user.email={who['email']}", "format-patch",
-              "-q", "--no-base", "--cover-letter", "-o", str(folder), f"{state()['base']}..{head}")
-    subject, _, blurb = COVER.read_text().removeprefix("Subject: ").partition("\n")
+        say(f"note: {NAME} has {edits()}, which are not in the mails until 'make refresh'")
+    commits = git_linux("rev-list", "--reverse", f"{base}..{head}").split()
+    written, done, below = [], 0, []
+    for name, patches in threads.items():
+        subject, text = SERIES.cover(name)
+        first, done = done, done + len(patches)
+        written.append(write_thread(
+            folder / name, who, [base, *commits][first], commits[done - 1],
+            (subject, text + prerequisites(below, commits[:first]))))
+        below.append(subject)
+    write_bundle(folder / "base.bundle", head)
+    return written
+
+
+def prerequisites(subjects, commits):
+    """What a cover letter says of the threads below it, as git format-patch --base does. It knows
+    the base as a commit, which is the lab's own; so the version is said in words."""
+    if not subjects:
+        return ""
+    listed = "".join(f"prerequisite-patch-id: {patch_id(commit)}\n" for commit in commits)
+    return (f"\n\nThis is on Linux {source_version(LINUX)} with "
+            + " and ".join(f"'{subject}'" for subject in subjects) + f":\n\n{listed}").rstrip()
+
+
+def patch_id(commit):
+    """What names the changes of a commit wherever they are."""
+    return output(["git", "patch-id", "--stable"],
+                  stdin=git_linux("diff-tree", "-p", commit) + "\n").split()[0]
+
+
+def write_thread(folder, who, base, head, cover):
+    """Write the mails of base..head; cover: subject and text of the cover letter."""
+    # Among the objects of a whole kernel history a shorter name may be another's too.
+    git_linux("-c", f"user.name={who['name']}", "-c", f"user.email={who['email']}",
+              "-c", "core.abbrev=12", "format-patch",
+              "-q", "--no-base", "--cover-letter", "-o", str(folder), f"{base}..{head}")
     made = folder / "0000-cover-letter.patch"
-    cover = folder / "cover-letter.mail"
-    cover.write_text(made.read_text().replace("*** SUBJECT HERE ***", subject)
-                     .replace("*** BLURB HERE ***", blurb.strip()))
+    path = folder / "cover-letter.mail"
+    path.write_text(made.read_text().replace("*** SUBJECT HERE ***", cover[0])
+                    .replace("*** BLURB HERE ***", cover[1]))
     made.unlink()
-    return [cover, *sorted(folder.glob("*.patch"))]
+    return Thread(path, sorted(folder.glob("*.patch")))
 
 
-def apply(where):
-    """Put the series on a new branch of a user's tree, or change nothing."""
-    if not where:
-        raise LabError("say which tree: make apply LINUX=DIR")
-    source = fetch.base_source()
-    branch = f"{BRANCH}-v5.10"
+def all_mails(threads):
+    """The mails of all threads, in the order in which git am takes them."""
+    return [mail for thread in threads for mail in thread.mails]
 
-    def git(*args, ok=(0,)):
-        return output(["git", *args], cwd=source, ok=ok).strip()
 
-    if not (source / ".git").exists():
-        raise LabError(f"{source} is not a git tree; make it one (git init; git add -A; "
-                       "git commit) so that the series can be a branch of it")
-    if (source / "arch/arm64/mm/trans_pgd.c").exists():
-        raise LabError(f"{source} has arch/arm64/mm/trans_pgd.c: the series is there already")
-    if git("status", "--porcelain", "--untracked-files=no"):
-        raise LabError(f"{source} has changes that are not committed; commit or stash them first")
-    if git("branch", "--list", branch):
-        raise LabError(f"{source} has a branch {branch} already; delete or rename it first")
-    who = user(source)
-    back = git("symbolic-ref", "-q", "--short", "HEAD", ok=(0, 1)) or git("rev-parse", "HEAD")
+def write_bundle(path, head):
+    """Write the files that the mails of base..head change, as each finds them, as a bundle:
+    `git am -3` merges where a tree differs, if it has them."""
     with tempfile.TemporaryDirectory() as scratch:
-        # Objects of the rehearsal go to a scratch store: on a conflict the
-        # user's tree has not even a loose object more.
-        objects = pathlib.Path(scratch) / "objects"
-        objects.mkdir()
-        store = git("rev-parse", "--path-format=absolute", "--git-path", "objects")
-        os.environ |= {"GIT_OBJECT_DIRECTORY": str(objects),
-                       "GIT_ALTERNATE_OBJECT_DIRECTORIES": store}
-        try:
-            head = commit_series(source, git("rev-parse", "HEAD"), who,
-                                 sign_off=True)
-            git("format-patch", "-q", "-o", f"{scratch}/mails", f"HEAD..{head}")
-        finally:
-            del os.environ["GIT_OBJECT_DIRECTORY"]
-            del os.environ["GIT_ALTERNATE_OBJECT_DIRECTORIES"]
-        git("checkout", "-q", "-b", branch)
-        try:
-            git("am", "-q", *map(str, sorted(pathlib.Path(scratch, "mails").iterdir())))
-        except (LabError, KeyboardInterrupt):
-            git("am", "--abort", ok=(0, 1, 128))
-            git("checkout", "-q", back)
-            git("branch", "-D", branch)
-            raise
-    say(f"{source} is on the new branch {branch}: {len(series())} patches on {back}")
+        env = {**identity(LAB), "GIT_DIR": f"{scratch}/git", "GIT_INDEX_FILE": f"{scratch}/index",
+               "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(LINUX / ".git/objects")}
+
+        def git(*args, stdin=None):
+            return output(["git", *args], cwd=scratch, env=env, stdin=stdin)
+
+        git("init", "-q", "--bare")
+        listed = ""
+        commits = git_linux("rev-list", "--reverse", f"{state()['base']}..{head}").split()
+        for number, commit in enumerate(commits, 1):
+            for line in git_linux("diff-tree", "-r", "--no-renames", "--no-commit-id",
+                                  "--diff-filter=a", commit).splitlines():
+                mode, _, blob, *_, name = line[1:].split()
+                listed += f"{mode} {blob}\t{number:04d}/{name}\n"
+        git("update-index", "--index-info", stdin=listed)
+        before = git("commit-tree", git("write-tree").strip(),
+                     stdin="what the series finds where it changes files\n").strip()
+        git("update-ref", BUNDLED, before)
+        git("bundle", "create", "-q", str(path.absolute()), BUNDLED)
 
 
 def refresh():
-    """Carry the commits of build/linux back to patches/ and the whole files."""
+    """Carry the commits of build/BASE/linux back to patches/ and the whole files."""
     known = state()
     if not known:
-        raise LabError("there is no build/linux yet: 'make tree' makes it")
+        raise LabError(f"there is no {NAME} yet: 'make tree' makes it")
     dirty = git_linux("status", "--porcelain", "--untracked-files=no")
     if dirty:
-        raise LabError("build/linux has changes that are not committed; put them into the "
+        raise LabError(f"{NAME} has changes that are not committed; put them into the "
                        "commit where they belong (git commit --fixup=..., git rebase -i "
                        f"--autosquash base) and run it again:\n{dirty}")
-    # Edits on this side would be overwritten by what build/linux was made from before.
-    now = series_files()
+    # Edits on this side would be overwritten by what build/BASE/linux was made from before.
+    now = SERIES.state()
     both = sorted(name for name in known["series"].keys() | now.keys()
                   if known["series"].get(name) != now.get(name))
     if both:
         raise LabError(f"{', '.join(both)} changed here since 'make tree', and refresh would "
                        "overwrite that: 'git stash', 'make refresh', 'git stash pop', and "
                        "then 'make tree' takes it over")
-    whole = {name for patch in series() for name in patch.files}
-    mine = {}
-    new = []
-    commits = git_linux("rev-list", "--reverse", f"{known['base']}..HEAD").split()
-    for number, commit in enumerate(commits, 1):
+    commits = [take(commit, ident) for ident, commit in commits_of(known["base"])]
+    tell_taken(commits)
+    SERIES.write(commits)
+    known |= {"head": git_linux("rev-parse", "HEAD"), "series": SERIES.state()}
+    STATE.write_text(json.dumps(known, indent=1))
+    patches = SERIES.patches()
+    say(f"patches/{BASE.name}: {len(patches)} patches, "
+        f"{sum(len(patch.files) for patch in patches)} whole files")
+
+
+def taken_patches():
+    """The patches of the bases that this series takes patches from."""
+    return [other.resolve(line) for other in map(SERIES.other, SERIES.others())
+            for line in other.lines() if "/" not in line.name]
+
+
+def take(commit, ident):
+    """The commit `ident`, as a patch of another base if there is one that gives it: the same
+    message, and the same tree when it is put on the commit before."""
+    for patch in taken_patches():
+        if (patch.message().strip() == commit.message
+                and sorted(patch.files) == sorted(commit.files)
+                and not differing(ident, patch, commit.files)):
+            return commit._replace(taken=patch.path)
+    return commit
+
+
+def differing(ident, patch, whole):
+    """The files that differ from those of the commit `ident`, when a patch is put on the commit
+    before it; `whole` ones are compared elsewhere."""
+    with tempfile.TemporaryDirectory() as scratch:
+        env = {**os.environ, "GIT_INDEX_FILE": f"{scratch}/index"}
+
+        def git(*args, stdin=None):
+            return output(["git", *args], cwd=LINUX, env=env, stdin=stdin)
+
+        git("read-tree", f"{ident}^")
+        try:
+            put_whole(git, patch)
+        except LabError:
+            return sorted(set(re.findall(r"^\+\+\+ b/(.+)$", patch.diff(), re.MULTILINE)))
+        return [name for name in git("diff-index", "--cached", "--name-only", ident).splitlines()
+                if name not in whole]
+
+
+def tell_taken(commits):
+    """Say which patches of other bases are no longer taken as they are, and why."""
+    idents = git_linux("rev-list", "--reverse", f"{state()['base']}..HEAD").split()
+    for patch in SERIES.patches():
+        if patch.path.parent == SERIES.folder or patch.path in {one.taken for one in commits}:
+            continue
+        name = f"{patch.path.parent.name}/{patch.path.name}"
+        for ident, commit in zip(idents, commits):
+            if commit.subject == patch.subject and not commit.taken:
+                why = differing(ident, patch, commit.files)
+                why += sorted(set(commit.files) ^ set(patch.files))
+                if commit.message != patch.message().strip():
+                    why.append("the message")
+                say(f"note: '{commit.subject}' is a patch of {BASE.name}'s own now, not {name}: "
+                    f"{', '.join(why)} not as there")
+                break
+        else:
+            say(f"note: {name} is not in the series any more")
+
+
+def commits_of(base):
+    """[(commit of build/BASE/linux after `base`, what is kept of it)]."""
+    whole = {name for patch in SERIES.patches() for name in patch.files}
+    owners = {}
+    found = []
+    for commit in git_linux("rev-list", "--reverse", f"{base}..HEAD").split():
+        message = git_linux("log", "-1", "--format=%B", commit)
+        if message.startswith(("fixup!", "squash!", "amend!")):
+            subject = message.partition("\n")[0]
+            raise LabError(f"{NAME} has the commit '{subject}', which belongs into another: "
+                           f"git -C {NAME} rebase -i --autosquash base")
         rest, files = [], []
         for line in git_linux("diff-tree", "-r", "--no-renames", "--no-commit-id",
                               "--name-status", commit).splitlines():
             status, name = line.split("\t")
-            if name in mine:
+            if name in owners:
                 raise LabError(f"{name} is kept whole and is changed by two commits, "
-                               f"{mine[name][:12]} and {commit[:12]}: fold them into one")
+                               f"{owners[name][:12]} and {commit[:12]}: fold them into one")
             if status == "A" or name in whole and status == "M":
                 files.append(name)
-                mine[name] = commit
+                owners[name] = commit
             else:
                 rest.append(name)
-        message = git_linux("log", "-1", "--format=%B", commit)
-        subject, _, body = message.partition("\n")
-        if subject.startswith(("fixup!", "squash!", "amend!")):
-            raise LabError(f"build/linux has the commit '{subject}', which belongs into another: "
-                           "git -C build/linux rebase -i --autosquash base")
-        slug = git_linux("log", "-1", "--format=%f", commit)[:52]
-        text = f"Subject: {subject}\n\n{body.strip()}\n---\n"
-        if rest:
-            # As it is: a diff may end with a line that is a single space.
-            diff = output(["git", "diff-tree", "-p", "--no-renames", "--no-commit-id", commit,
-                           "--", *rest], cwd=LINUX)
-            text += re.sub(r"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", "", diff, flags=re.M)
-        new.append((f"{number:04d}-{slug}.patch", text, files))
-    for name in whole - set(mine):
-        (TOP / name).unlink(missing_ok=True)
-    for name in mine:
-        path = TOP / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(output(["git", "show", f"HEAD:{name}"], cwd=LINUX))
-    for path in PATCHES.glob("*.patch"):
-        path.unlink()
-    for name, text, _ in new:
-        (PATCHES / name).write_text(text)
-    head = SERIES.read_text().splitlines(keepends=True)
-    head = "".join(line for line in head if line.startswith("#"))
-    SERIES.write_text(head + "".join(" ".join([name, *files]) + "\n" for name, _, files in new))
-    known |= {"head": git_linux("rev-parse", "HEAD"), "series": series_files()}
-    STATE.write_text(json.dumps(known, indent=1))
-    say(f"patches/v5.10: {len(new)} patches, {len(mine)} whole files")
+        # As it is: a diff may end with a line that is a single space.
+        diff = output(["git", "diff-tree", "-p", "--no-renames", "--no-commit-id", commit, "--",
+                       *rest], cwd=LINUX) if rest else ""
+        found.append((commit, Commit(
+            git_linux("log", "-1", "--format=%f", commit)[:52], message,
+            re.sub(r"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", "", diff, flags=re.M),
+            {name: (output(["git", "show", f"{commit}:{name}"], cwd=LINUX),
+                    git_linux("ls-tree", commit, name)[:6]) for name in files})))
+    return found
 
 
 def command(words):
-    """tree | series | apply | refresh"""
+    """tree | series | refresh"""
     what = words[0] if words else "tree"
     if what == "tree":
         tree()
-        say(f"build/linux has {len(series())} patches on Linux "
-            f"{fetch.source_version(LINUX)}"
+        say(f"{NAME} has {len(SERIES.patches())} patches on Linux "
+            f"{source_version(LINUX)}"
             + (f", and {edits()}: 'make refresh' carries them back" if edits() else ""))
     elif what == "series":
-        for path in mails(BUILD / "series"):
-            print(path.relative_to(TOP))
-    elif what == "apply":
-        apply(os.environ.get("LINUX"))
+        for thread in mails(HERE / "series"):
+            for path in (thread.cover, *thread.mails):
+                print(path.relative_to(TOP))
     elif what == "refresh":
-        with locked("linux"):
+        with locked(f"{BASE.name}-linux"):
             refresh()
     else:
-        raise LabError(f"unknown command {what}: tree, series, apply or refresh")
+        raise LabError(f"unknown command {what}: tree, series or refresh")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ BUILD = (TOP / "build").resolve()       # it may be on a larger disk
 LOGS = BUILD / "log"
 # Set while tests run against a mutant of the series, see lab/mutants.py
 MUTANT = os.environ.get("LAB_MUTANT", "")
-MUTANTS = BUILD / "mutants"
-TEST_LOGS = MUTANTS / "log" / MUTANT if MUTANT else BUILD / "test/log"
 CPUS = len(os.sched_getaffinity(0))     # that this process may use
 START = time.monotonic()
 
@@ -95,7 +93,8 @@ def output(argv, cwd=None, env=None, stdin=None, ok=(0,)):
     """The standard output of a command that is expected to work."""
     try:
         done = subprocess.run([str(a) for a in argv], cwd=cwd, env=env, input=stdin,
-                              capture_output=True, text=True, check=False)
+                              capture_output=True, text=True, errors="surrogateescape",
+                              check=False)
     except FileNotFoundError:
         raise no_command(argv[0]) from None
     if done.returncode not in ok:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`make bench`: measure the three kernels, write build/bench, and compare.
+"""`make bench`: measure the kernels, write build/BASE/bench, and compare.
 
-It fails when a figure of the series is worse than lab/bench/expected.json has it, or a goal is
-missed. EXPECT=update writes that file, and the table and the chart of the README, anew.
+It fails when a figure of the series is worse than lab/bench/BASE/expected.json has it, or a
+goal is missed. EXPECT=update renews that file, the chart, and the tables of the READMEs.
 JOBS= is how many machines run at a time.
 """
 
@@ -13,26 +13,31 @@ import os
 import re
 import shutil
 
-from lab import build, fetch, guest, host, tree
+from lab import build, host, qemu, scenario, tree
+from lab.base import V5_10, source_version
 from lab.bench import figures, measure, report
-from lab.util import BUILD, LAB, TOP, LabError, main, need_space, output, say
+from lab.here import BASE, HERE
+from lab.util import LAB, TOP, LabError, main, need_space, output, say
 
-FOLDER = BUILD / "bench"
-README = TOP / "README.md"
-CHART = LAB / "bench" / "summary.svg"
-MARKS = "<!-- make bench EXPECT=update -->\n", "<!-- end -->\n"
+FOLDER = HERE / "bench"
+# The README has the figures of v5.10 alone.
+READMES = {**({TOP / "README.md": report.short_table} if BASE is V5_10 else {}),
+           LAB / "README.md": report.key_table}
+CHART = figures.EXPECTED.with_name("summary.svg")
+SAID = "" if BASE is V5_10 else f"BASE={BASE.name} "
+MARKS = f"<!-- make bench {SAID}EXPECT=update -->\n", "<!-- end -->\n"
 
 
 def head():
     """What was measured, and with what."""
-    upstream, debian = fetch.qemu_version()
+    upstream, debian = qemu.installed()
     compiler = output([f"{host.cross_compile()}gcc", "--version"]).partition("\n")[0]
-    names = {which: fetch.source_version(build.source(which)) for which in ("base", "v6.1")}
+    names = {which: source_version(build.source(which)) for which in figures.KERNELS}
     return {"date": datetime.date.today().isoformat(), "qemu": debian or upstream,
             "compiler": re.sub(r"^\S+ \(.*\) ", "gcc ", compiler),
             "kernels": {"base": names["base"],
-                        "series": f"{names['base']} with {len(tree.series())} patches",
-                        "v6.1": names["v6.1"]}}
+                        "series": f"{names['base']} with {len(tree.SERIES.patches())} patches",
+                        figures.PEER: names[figures.PEER]}}
 
 
 def measure_all():
@@ -71,19 +76,26 @@ def machines(points, resumes):
                for memory, found in resumes["series"].items()})
 
 
+def renewed(path, block):
+    """The text of a README with this block between its marks."""
+    begin, end = MARKS
+    before, _, rest = path.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    if not after:
+        raise LabError(f"{path} has lost its line {begin.strip()} or {end.strip()}")
+    return f"{before}{begin}{block}{end}{after}"
+
+
 def update(found, bench):
     """Renew what is committed."""
+    figures.EXPECTED.parent.mkdir(exist_ok=True)
     figures.EXPECTED.write_text(json.dumps(
         {name: figures.watched(one) for name, one in found.items()}, indent=1) + "\n")
     shutil.copyfile(FOLDER / "summary.svg", CHART)
-    begin, end = MARKS
-    before, _, rest = README.read_text().partition(begin)
-    after = rest.partition(end)[2]
-    if not after:
-        raise LabError(f"{README} has lost its line {begin.strip()} or {end.strip()}")
-    README.write_text(f"{before}{begin}{report.versions(bench)}.\n\n{report.key_table(bench)}\n"
-                      f"{end}{after}")
-    say(f"renewed {figures.EXPECTED.relative_to(TOP)}, {CHART.relative_to(TOP)} and {README.name}")
+    for path, table in READMES.items():
+        path.write_text(renewed(path, f"{report.versions(bench)}.\n\n{table(bench)}\n"))
+    say("renewed " + ", ".join(str(path.relative_to(TOP))
+                               for path in (figures.EXPECTED, CHART, *READMES)))
 
 
 def command(_):
@@ -91,10 +103,10 @@ def command(_):
     expect = os.environ.get("EXPECT") or ""
     if expect not in ("", "update"):
         raise LabError(f"EXPECT={expect} is not known: EXPECT=update renews what is expected")
+    scenario.prepare([(which, "small") for which in figures.KERNELS], payload=0)
     for which in figures.KERNELS:
         measure.vmlinux(which)
     measure.plugin()
-    guest.initramfs()
     need_space(FOLDER, 4000)
     say(f"measuring; console logs are in {measure.LOGS}")
     points, resumes = measure_all()
@@ -113,7 +125,7 @@ def command(_):
     missed = [goal["goal"] for goal in bench["goals"] if not goal["met"]]
     say(f"written: {FOLDER}/bench.json, bench.md and charts")
     if worse:
-        raise LabError("worse than lab/bench/expected.json by more than 2 %:\n  "
+        raise LabError(f"worse than {figures.EXPECTED.relative_to(TOP)} by more than 2 %:\n  "
                        + "\n  ".join(worse))
     if missed:
         raise LabError(f"goals missed: {'; '.join(missed)}")

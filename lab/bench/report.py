@@ -4,7 +4,8 @@
 import matplotlib
 
 from lab.bench.figures import (FETCH, GIB, GROWING, KERNELS, LARGE, LATENCY, MEMORY_POINTS,
-                               OVERLAP, RATE, size)
+                               OVERLAP, PEER, RATE, size)
+from lab.here import BASE
 
 matplotlib.use("Agg")
 # Text stays text, and the same figures give the same file.
@@ -13,6 +14,10 @@ matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "trans_pgd", "fo
 from matplotlib import pyplot  # noqa: E402  (after the backend is chosen)
 
 COLOURS = {"base": "#8a8a8a", "series": "#0b6e4f", "v6.1": "#c8553d"}
+AGREED = f"within {BASE.noise} instructions" if BASE.noise else "to the instruction"
+SHORT = ("relocation: instructions per page", "relocation: bytes moved with the MMU off",
+         "copy: table pages, 64 GiB", "load: instructions, 64 GiB",
+         "resume: instructions before it restores, 64 GiB")
 MEMORY = [memory // GIB for _, memory in MEMORY_POINTS]
 
 
@@ -110,20 +115,23 @@ def model_chart(bench, folder):
 
 def charts(bench, folder):
     """All of them."""
-    for chart in (summary_chart, cost_chart, load_chart, model_chart):
+    for chart in (summary_chart, cost_chart, load_chart):
         chart(bench, folder)
+    if bench["model"]:
+        model_chart(bench, folder)
 
 
 def versions(bench):
     """One line that says what was measured, and when."""
     kernels = bench["kernels"]
-    return (f"{bench['date']}; base: Linux {kernels['base']}, series: {kernels['series']}, v6.1: "
-            f"Linux {kernels['v6.1']}; QEMU {bench['qemu']}, {bench['compiler']}; cortex-a57 at "
+    return (f"{bench['date']}; base: Linux {kernels['base']}, series: {kernels['series']}"
+            + (f", {PEER}: Linux {kernels[PEER]}" if PEER != "base" else "") +
+            f"; QEMU {bench['qemu']}, {bench['compiler']}; cortex-a57 at "
             "EL1, 4K pages, 48-bit VA, rodata=full, one CPU")
 
 
-def key_table(bench):
-    """The table of the README."""
+def key_rows(bench):
+    """The rows of the tables of the READMEs, by their names."""
     def row(name, what, key, figure):
         return [name, *(number(bench[what][which][key][figure] if bench[what][which] else None)
                         for which in KERNELS)]
@@ -149,7 +157,18 @@ def key_table(bench):
         number(bench["growth"][which][name]["predicted"] if bench["growth"][which][name] else None)
         for which in KERNELS)] for name in ("copy pages", "load instructions",
                                             "relocation instructions")]
-    return table(["64 MiB payload", *KERNELS], rows)
+    return {name: [name, *values] for name, *values in rows}
+
+
+def key_table(bench):
+    """The table of lab/README.md."""
+    return table(["64 MiB payload", *KERNELS], key_rows(bench).values())
+
+
+def short_table(bench):
+    """The table of the README: the rows that SHORT names."""
+    rows = key_rows(bench)
+    return table(["64 MiB payload", *KERNELS], [rows[name] for name in SHORT])
 
 
 def goal_lines(bench):
@@ -193,7 +212,10 @@ def growth_table(bench):
 
 
 def model_text(bench):
-    """The model in words, and against what was published."""
+    """The model in words, and against what was published. It takes a base whose relocation has
+    the MMU off and a peer whose has it on."""
+    if not bench["model"]:
+        return "No model: the base relocates with the MMU on, as the series does."
     rows = [[f"{case['machine']}, {case['mib']} MB, MMU {half}", case[half]["published"],
              case[half]["model"]] for case in bench["model"]["check"] for half in ("off", "on")]
     large = bench["model"]["large_relocation_seconds"]
@@ -210,7 +232,9 @@ time, and {RATE / 1e9:.0f} instructions per ns, of v6.1's counts, whose code the
 
 The model is off by a factor of up to {factor}, either way: it tells orders of magnitude. In it
 memory takes most of the time once the caches are on, and fewer instructions per page save little.
-For a payload of {size(LARGE[0])}iB it has {seconds}."""
+For a payload of {size(LARGE[0])}iB it has {seconds}.
+
+![model](model.svg)"""
 
 
 def sections(bench, what):
@@ -234,10 +258,10 @@ def page(bench):
 
 ![summary](summary.svg)
 
-Everything is counted by a QEMU plugin, from outside and the same way for each kernel. Figures of
-kexec are exact: each load was done in two machines, which agreed to the instruction. Those of a
-resume depend on where the disk's interrupts fell before, and differ from run to run by 0.1 % or so.
-All kernels have the same small configuration.
+Everything is counted by a QEMU plugin, from outside and the same way for each kernel. Each load was
+done in two machines, which agreed {AGREED}.
+Figures of a resume depend on where the disk's interrupts fell before, and differ from run to run by
+0.1 % or so. All kernels have the same small configuration.
 
 Emulation shows what is executed, what is accessed, and whether the MMU was on. It does not show
 time: it has no caches, no TLB misses and no memory latency.
@@ -254,8 +278,8 @@ time: it has no caches, no TLB misses and no memory latency.
 
 ## The copy of the linear map
 
-Pages are calls of the page allocator while the copy is made; the base makes none in kexec. v6.1
-checks nothing, its instructions are for building alone.
+Pages are calls of the page allocator while the copy is made; v5.10's base makes none in kexec.
+Only the series checks; of other kernels all instructions are for building.
 
 {copy}
 
@@ -271,7 +295,7 @@ taken for them and for that code, and, with the series, the check of every page 
 ## Loading
 
 Payload 64 MiB, by memory. The files are in memory already. What a kernel's core code does (reading,
-filling, freeing) is not the series', and differs between v5.10 and v6.1.
+filling, freeing) is not the series', and differs between versions.
 
 {sections(bench, "load")}
 
@@ -301,6 +325,4 @@ kexec, on every kernel, time that is quadratic in its size to load.
 ## Time on hardware
 
 {model_text(bench)}
-
-![model](model.svg)
 """

@@ -26,7 +26,7 @@
  * Arguments:
  *   out=FILE  takes the lines
  *   lo=, hi=  where the page can be: guest RAM. User space lies elsewhere, and is
- *             left fast by being left out. (Default: anywhere below 2^48.)
+ *             skipped for speed. (Default: anywhere below 2^48.)
  *   min=      bytes that a burst stores at least. (Default: 256 KiB, more than
  *             head.S stores to make the early page tables.)
  *   span=NAME:START:STOP[:CALLEE]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests share: the levels that a kernel can be started at, and the bench
+"""What the tests share: the levels that a kernel can be started at, and the rig
 that makes a test's machines."""
 
 import re
@@ -8,12 +8,25 @@ import shutil
 import pytest
 
 from lab import matrix, tree
-from lab.machine import kvm_works
-from lab.scenario import Bench
-from lab.util import TEST_LOGS, TOP, output
+from lab.base import V5_10
+from lab.board import Board, kvm_works
+from lab.here import BASE, TEST_LOGS
+from lab.scenario import Rig
+from lab.series import Series
+from lab.util import TOP, output
 
-# kvm: where it works, a kernel at EL1 on real caches. Nothing counts its accesses.
+# kvm: a kernel at EL1 on real caches, where the host has KVM. Nothing counts its accesses.
 LEVELS = ["el1", "nvhe", "vhe"] + (["kvm"] if kvm_works() else [])
+USER = "A User <user@localhost>"
+
+
+@pytest.fixture
+def git_user(monkeypatch):
+    """git knows the user, whether or not it does outside the tests."""
+    name, address = USER.rstrip(">").split(" <")
+    for key, value in {"COUNT": "2", "KEY_0": "user.name", "VALUE_0": name,
+                       "KEY_1": "user.email", "VALUE_1": address}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{key}", value)
 
 
 @pytest.fixture(params=LEVELS)
@@ -23,29 +36,30 @@ def level(request):
 
 
 @pytest.fixture
-def bench(request, level):
+def rig(request, level):
     """Makes machines that run the kernel with the series; the logs have the test's name."""
-    return make_bench(request, level, "series")
+    return make_rig(request, level, "series")
 
 
 @pytest.fixture
-def el1_bench(request):
+def el1_rig(request):
     """The same, at EL1 only: for what does not depend on the level."""
-    return make_bench(request, "el1", "series")
+    return make_rig(request, "el1", "series")
 
 
 @pytest.fixture
-def base_bench(request, level):
+def base_rig(request, level):
     """The same with the base kernel."""
-    return make_bench(request, level, "base")
+    return make_rig(request, level, "base")
 
 
-def make_bench(request, level, flavour, config="small"):
-    """A bench whose logs have the name of the test, and of a configuration but small."""
+def make_rig(request, level, kernel, config="small", **what):
+    """A rig whose logs have the name of the test, and the name of the configuration if that is not
+    small. what: more of its attributes."""
     name = re.sub(r"[^\w]+", "-", request.node.name.removeprefix("test_")).strip("-")
     if config != "small":
         name = f"{config}-{name}"
-    return Bench(name, level, TEST_LOGS, flavour, config=config)
+    return Rig(name, Board(level), TEST_LOGS, kernel, config=config, **what)
 
 
 def git(where, *args):
@@ -54,8 +68,9 @@ def git(where, *args):
 
 
 def copy_tree(folder, monkeypatch, *patterns):
-    """build/linux and what it is made from, copied to a folder for lab.tree to work on
-    instead: (the tree, the repository). patterns: of sparse-checkout; what the tree has."""
+    """Copy build/BASE/linux and what it is made from to a folder, and have lab.tree work on the
+    copies: (the tree, the repository). patterns: the files that the tree has, as git's
+    sparse-checkout takes them."""
     linux, top = folder / "linux", folder / "top"
     git(folder, "clone", "-q", "--shared", "--no-checkout", tree.LINUX, linux)
     for key in ("name", "email"):
@@ -64,24 +79,32 @@ def copy_tree(folder, monkeypatch, *patterns):
     git(linux, "sparse-checkout", "set", "--no-cone", *patterns)
     git(linux, "checkout", "-q", "-B", tree.BRANCH, tree.state()["head"])
     shutil.copyfile(tree.STATE, linux / ".git/lab.json")
-    for name in ["patches/v5.10", *(f for p in tree.series() for f in p.files)]:
-        (top / name).parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (TOP / name).is_dir() else shutil.copyfile)(TOP / name, top / name)
-    patches = top / "patches/v5.10"
-    for name, value in {"LINUX": linux, "BASE": folder / "base", "TOP": top,
-                        "STATE": linux / ".git/lab.json", "PATCHES": patches,
-                        "COVER": patches / "cover-letter", "SERIES": patches / "series"}.items():
+    whole = {tree.SERIES.whole(name) for patch in tree.SERIES.patches() for name in patch.files}
+    folders = [tree.SERIES.other(base).folder
+               for base in (tree.SERIES.base, *tree.SERIES.others())]
+    for path in [*folders, *whole]:
+        copy = top / path.relative_to(TOP)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, copy)
+    for name, value in {"LINUX": linux, "PLAIN": folder / "base",
+                        "STATE": linux / ".git/lab.json",
+                        "SERIES": Series(top, BASE.name)}.items():
         monkeypatch.setattr(tree, name, value)
     return linux, top
 
 
-def pytest_collection_modifyitems(items):
-    """What takes minutes goes first, so that no worker is left alone with it."""
-    items.sort(key=lambda item: "[long-" not in item.nodeid)
+def pytest_collection_modifyitems(config, items):
+    """Keep only the tests of the base. BASES in a file names its bases; without it, the base is
+    v5.10. Tests that take minutes go first, so that no worker is left alone with one."""
+    others = [item for item in items
+              if BASE.name not in getattr(item.module, "BASES", (V5_10.name,))]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
+    items.sort(key=lambda item: not re.search(r"\[(often|long)-", item.nodeid))
 
 
 def pytest_unconfigure(config):
-    """Show the matrix, and say the sum as the very last line; pytest's own goes before."""
+    """Show the matrix, and print the sum as the very last line, after pytest's own."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
         return

@@ -10,8 +10,8 @@ UNUSED = "\nstatic int broken(int x)\n{\n\treturn x;\n}\n"
 
 
 def test_first_patch():
-    """It compiles without a warning that the base does not have; with a function that nothing
-    uses, or one that is no C, it does not."""
+    """The first patch compiles without a new warning. With an unused function added, or with a
+    syntax error, it fails."""
     tree.tree()
     with locked("bisect"):
         bisection = bisect.Bisection([("gcc", "4K")])

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `make check` finds: nothing in the series and the lab as they are, and each thing
-that is broken on purpose."""
+"""`make check` finds nothing in the series and the lab as they are, and finds each of the faults
+that are made here on purpose."""
 
 import pytest
 
 from lab import check, tree
+from lab.base import V5_10
 from lab.tests.conftest import copy_tree, git
 from lab.util import output
 
 # What the checks of the series read, besides what the series touches, and what checkpatch
 # knows a kernel by.
 PATHS = ["/*", "!/*/", "/scripts", "/Documentation/conf.py", "/Documentation/sphinx",
-         "/Documentation/arm64", "/Documentation/admin-guide/kdump", "/fs/Makefile",
-         "/init/Makefile", "/ipc/Makefile", "/lib/Makefile"]
+         f"/{V5_10.documentation}", "/Documentation/admin-guide/kdump", "/fs/Makefile",
+         "/drivers/Makefile", "/include/asm-generic/Kbuild", "/init/Makefile", "/ipc/Makefile",
+         "/kernel/Makefile", "/lib/Makefile"]
 BROKEN_C = """
 /**
  * broken() - a function
@@ -50,19 +52,37 @@ def test_broken_file(name, file, text, says, tmp_path, monkeypatch):
     assert says in "\n".join(getattr(check, name)())
 
 
+def test_circle(tmp_path, monkeypatch):
+    """Files that import each other are a complaint that names them. An import in a function, or
+    written in another way, counts too."""
+    names = ["lab/__init__.py", "lab/a.py", "lab/b/__init__.py", "lab/b/c.py"]
+    texts = ["", "from lab.b import c\n", "", "def late():\n    import lab.a\n"]
+    for name, text in zip(names, texts):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(check, "TOP", tmp_path)
+    monkeypatch.setattr(check, "own_files", lambda *_: [tmp_path / name for name in names])
+    (said,) = check.imports()
+    assert "lab.a" in said and "lab.b.c" in said
+    (tmp_path / names[-1]).write_text("import os\n")
+    assert not check.imports()
+
+
 def test_broken_series(tmp_path, monkeypatch):
     """Each check complains about what is wrong in the last commit of a broken series, and
     about an exception for what checkpatch does not say."""
-    copy, top = copy_tree(tmp_path, monkeypatch, *PATHS, *(f"/{name}" for name in tree.touched()))
-    monkeypatch.setattr(check, "BUILD", tmp_path)
+    names = (f"/{name}" for name in tree.SERIES.touched())
+    copy, top = copy_tree(tmp_path, monkeypatch, *PATHS, *names)
+    monkeypatch.setattr(check, "HERE", tmp_path)
     accepted = top / "checkpatch.toml"
     accepted.write_text(check.ACCEPTED.read_text()
-                        + '[[accepted]]\ntype = "NONE"\nfile = "kernel/none.c"\n')
+                        + '[[accepted]]\ntype = "NONE"\nfile = "kernel/none.c"\n'
+                          'bases = ["v5.10"]\n')
     monkeypatch.setattr(check, "ACCEPTED", accepted)
     monkeypatch.setattr(check, "TOP", top)
     (copy / "arch/arm64/mm/broken.c").write_text(BROKEN_C)
-    (copy / "Documentation/arm64/broken.rst").write_text("Broken\n======\n\n``no end\n")
-    git(copy, "add", "--sparse", "-A", "arch/arm64/mm", "Documentation/arm64")
+    (copy / V5_10.documentation / "broken.rst").write_text("Broken\n======\n\n``no end\n")
+    git(copy, "add", "--sparse", "-A", "arch/arm64/mm", V5_10.documentation)
     git(copy, "commit", "-q", "-m", "arm64: broken\n\nFor the test.")
     tree.refresh()
     said = {function.__name__: "\n".join(function()) for function in

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Caches, which emulation does not have: every instruction of a hand-over is looked at,
-from the load of the image to the first of the new kernel, by single stepping."""
+"""Maintenance of caches and of the TLB. Emulation has no caches, and empties its TLB too often, so
+a mistake does not show by itself. A hand-over is therefore stepped through, from the load of the
+image to the first instruction of the new kernel, and each instruction is judged."""
 
 import re
 
 import pytest
 
 from lab import build, coherence, host, insn
-from lab.util import TEST_LOGS, LabError, output
+from lab.here import TEST_LOGS
+from lab.util import LabError, output
 
 LEVELS = ["el1", "nvhe", "vhe"]     # KVM's registers are not the stub's to step
 PAGES = 5                           # the tiny kernel's, and its device tree
@@ -18,24 +20,34 @@ STORES = re.compile(r"(st|cas|swp|ld(add|clr|eor|set))")
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_clean(level):
-    """All that is executed or loaded with the MMU off has been cleaned to the PoC after it
-    was last stored to, and the instruction caches invalidated after that."""
+    """Whatever is executed or loaded with the MMU off was cleaned to the PoC after the last store
+    to it, and the instruction caches were invalidated after that. Before TTBR0 and TTBR1 got other
+    tables, the TLB was emptied while they mapped nothing."""
     judge = coherence.handed_over(f"clean-{level}", level, TEST_LOGS)
     assert len(judge.relocated) * coherence.GRANULE >= PAGES * coherence.PAGE
     assert judge.cleans * judge.line >= PAGES * coherence.PAGE
-    assert judge.switch.switches == 1
+    assert (judge.ttbr0.switches, judge.ttbr1.switches) == (1, 1)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_resume_switches_tables(level):
+    """A resume, stepped through in the same way, also empties the TLB between two sets of tables:
+    in TTBR0 between user space's and those of the page of code, in TTBR1 between the live linear
+    map and its copy."""
+    judge = coherence.resumed(f"resume-tables-{level}", level, TEST_LOGS)
+    assert (judge.ttbr0.switches, judge.ttbr1.switches) == (1, 1)
 
 
 @pytest.mark.parametrize("line", [16])
 def test_clean_small_lines(line):
-    """The same where lines are smaller than what the relocation code copies at a time."""
+    """The same with cache lines smaller than what the relocation code copies at a time."""
     judge = coherence.handed_over(f"clean-line-{line}", "el1", TEST_LOGS, line)
     assert judge.cleans * line >= PAGES * coherence.PAGE
 
 
 def test_decoder():
-    """For the instructions of a kernel lab/insn.py says what binutils does: which access
-    memory, and which of them store."""
+    """lab/insn.py and binutils agree about each instruction of a kernel: whether it accesses
+    memory, and whether it stores."""
     text = output([f"{host.cross_compile()}objdump", "-d",
                    build.kernel("series") / "vmlinux"])
     found = dict(re.findall(r"^[0-9a-f]{16}:\t([0-9a-f]{8}) \t([a-z0-9.]+)", text, re.MULTILINE))

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What on a machine's console fails its test. The lines are those that v5.10 prints; each is
-found by itself, as it may be all that comes before the machine stops."""
+"""The lines on a machine's console that fail its test, as v5.10 prints them. Each is found by
+itself, because it may be the last before the machine stops."""
+
+import re
 
 import pytest
 
-from lab.machine import TROUBLE
+from lab.console import TROUBLE, WORD
 
 STAMP = "[   12.345678] "
 REPORTS = {
@@ -81,3 +83,12 @@ def test_trouble(report):
 def test_no_trouble(line):
     """What is no report is let be."""
     assert not TROUBLE.search(f"{STAMP}{line}\r\n")
+
+
+@pytest.mark.parametrize("text, word", [
+    ("LAB RESUMED 0\r\n", "0"), (f"LAB RESUMED 0{STAMP}PM: done\r\n", "0"),
+    ("LAB RESUMED 12\r\n", "12"), ("LAB RESUMED 1", None), (f"LAB RESUMED {STAMP}PM", None)])
+def test_word(text, word):
+    """A message of the kernel may follow the word at once. Half a word does not match."""
+    found = re.search(rf"LAB RESUMED {WORD}", text)
+    assert (found and found[1]) == word

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hand-overs that follow each other or mix, at every level that a kernel can be started at;
-machines.cfg has each by itself.
+"""Hand-overs one after the other, and of different kinds, at every level that a kernel can be
+started at. machines.cfg has each kind by itself.
 
-A machine fails its test by itself when its console has a report of trouble.
+A report of trouble on the console of a machine fails its test.
 """
 
 import pytest
@@ -11,50 +11,50 @@ from lab import scenario
 from lab.util import LabError
 
 
-def test_purgatory(el1_bench):
+def test_purgatory(el1_rig):
     """Before it enters the next kernel the purgatory of kexec-tools hashes all that was
     relocated: 64 MiB of random data, which the second kernel finds as they were."""
-    with el1_bench.booted() as machine:
+    with el1_rig.booted() as machine:
         scenario.prove_mmu_on(machine, scenario.kexec(machine, "-c"))
 
 
-def test_five_handovers(bench):
+def test_five_handovers(rig):
     """Each kernel loads the next one, by either call."""
-    with bench.booted() as machine:
+    with rig.booted() as machine:
         for call in ("-s", "-c", "-s", "-c", "-s"):
             figures = scenario.kexec(machine, call, checks=False)
             scenario.prove_mmu_on(machine, figures)
 
 
-def test_hibernate_twice_then_kexec(bench):
+def test_hibernate_twice_then_kexec(rig):
     """Memory and a process survive two resumes; the resumed kernel still hands over."""
-    with bench.swap() as swap:
-        with bench.booted("-1", scenario.RESUME, drives=[swap]) as machine:
+    with rig.swap() as swap:
+        with rig.booted("-1", scenario.RESUME, drives=[swap]) as machine:
             scenario.remember(machine)
             scenario.hibernate(machine)
-        with bench.machine("-2", scenario.RESUME, drives=[swap]) as machine:
-            bench.resume(machine)
+        with rig.machine("-2", scenario.RESUME, drives=[swap]) as machine:
+            rig.resume(machine)
             scenario.hibernate(machine)
-        with bench.machine("-3", scenario.RESUME, drives=[swap]) as machine:
-            bench.resume(machine)
+        with rig.machine("-3", scenario.RESUME, drives=[swap]) as machine:
+            rig.resume(machine)
             scenario.prove_mmu_on(machine, scenario.kexec(machine))
 
 
-def test_loaded_image_survives_hibernation(bench):
+def test_loaded_image_survives_hibernation(rig):
     """An image loaded before hibernation is handed over to after it."""
-    with bench.resumed(before=lambda machine: scenario.load(machine, "-s -l")) as (machine, _):
+    with rig.resumed(before=lambda machine: scenario.load(machine, "-s -l")) as (machine, _):
         scenario.prove_mmu_on(machine, scenario.hand_over(machine))
 
 
-def test_kdump(bench):
+def test_kdump(rig):
     """By kexec_load: the crash kernel reads the dump, and nothing was relocated on the way."""
-    with bench.booted(append=scenario.CRASH) as machine:
+    with rig.booted(append=scenario.CRASH) as machine:
         assert not scenario.kdump(machine, "-c").bursts
 
 
-def test_base_fails_the_proof(base_bench):
+def test_base_fails_the_proof(base_rig):
     """Without the series the same proof sees that the MMU is off, all the time."""
-    with base_bench.booted() as machine:
+    with base_rig.booted() as machine:
         figures = scenario.kexec(machine)
         if figures.bursts is None:
             pytest.skip("nothing counts accesses under KVM")

@@ -7,9 +7,12 @@ import re
 import pytest
 
 from lab import build, guest, tap
-from lab.machine import PATIENCE, RAM, Machine
-from lab.scenario import CRASH, MEMORY
-from lab.util import TEST_LOGS, TOP
+from lab.board import MEMORY, RAM, Board, Boot
+from lab.console import PATIENCE
+from lab.machine import Machine
+from lab.scenario import CRASH
+from lab.here import TEST_LOGS
+from lab.util import TOP
 
 SOURCE = TOP / "arch/arm64/mm/trans_pgd_test.c"
 CASES = re.findall(r"^\tKUNIT_CASE\((\w+)\)", SOURCE.read_text(), re.MULTILINE)
@@ -17,7 +20,7 @@ SUITE = "trans_pgd"
 # Three pages in the middle of a table, and of what would be a block
 NOMAP = (RAM + (384 << 20) + 5 * 4096, 3 * 4096)
 
-# {name: (level, command line, options of the machine)}
+# {name: (level, command line, more of its board)}
 MACHINES = {
     "pages": ("el1", "", {}),
     "blocks": ("vhe", "rodata=off", {}),
@@ -35,12 +38,12 @@ def outcome(request):
     """{case: what the kernel said of it} of a machine; one boot."""
     level, append, options = MACHINES[request.param]
     kernel = build.kernel("series", "tiny+kasan") / "arch/arm64/boot/Image"
-    with Machine(f"kunit-{request.param}", level, kernel, guest.initramfs(), TEST_LOGS,
-                 append=append, memory=MEMORY, **options) as machine:
+    with Machine(f"kunit-{request.param}", TEST_LOGS, Board(level, memory=MEMORY, **options),
+                 Boot(kernel, guest.initramfs(), append)) as machine:
         machine.wait_ready(timeout=2 * PATIENCE)
-        found = tap.kunit(machine.console())
+        found = tap.kunit(machine.text())
     assert [result.name for result in found if not result.depth] == [SUITE]
-    return {result.name: result for result in found if result.depth}
+    return {result.name: result for result in found if result.depth == tap.CASE}
 
 
 def test_cases(outcome):

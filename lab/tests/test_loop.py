@@ -3,7 +3,8 @@
 
 import pytest
 
-from lab import gdb, scenario
+from lab import scenario
+from lab.stub import Stub
 
 GOAL = 680                      # instructions for a page of 4 KiB, with lines of 64 bytes
 PER_LINE = 4                    # what cleaning a line in a loop of its own takes
@@ -16,15 +17,20 @@ def per_page(figures):
 
 
 @pytest.mark.parametrize("line", [16, 32, 64, 128, 2048])
-def test_line_sizes(el1_bench, line):
-    """The line size is the fourth argument of the relocation code; gdb gives another one.
-    Lines below 64 bytes are cleaned each; that takes so much longer, and data arrive."""
-    with el1_bench.booted(gdb=True) as machine:
+def test_line_sizes(el1_rig, line):
+    """Another line size is put into the fourth argument of the relocation code. Lines below 64
+    bytes are cleaned in a loop, which takes PER_LINE instructions for each. The data arrive."""
+    with el1_rig.booted(gdb=True) as machine:
         scenario.load(machine, "-s -l")
         code, _ = scenario.relocation_code(machine)
-        with gdb.interrupt(machine, code, f"set $x3 = {line}"):
-            machine.sh("sleep 2")
-            figures = scenario.hand_over(machine)
+
+        def enter(machine):
+            with Stub(machine) as stub:
+                machine.send("kexec -e")
+                stub.run_to(int(code, 16))
+                stub.set_register(3, line)
+
+        figures = scenario.hand_over(machine, enter)
         scenario.prove_mmu_on(machine, figures)
         own_loop = 4096 // line * PER_LINE if line < 64 else 0
         assert own_loop < per_page(figures) <= GOAL + own_loop

@@ -3,14 +3,29 @@
 
 import pytest
 
-from lab import matrix
+from lab import base, matrix
+
+BASES = tuple(base.BASES)       # that these tests are of
+
+CELLS = matrix.cells()
 
 
-@pytest.mark.parametrize("cell", matrix.cells(), ids=str)
+def check(cell):
+    """Do it, and tell pytest of what is no failure."""
+    result = matrix.run(cell)
+    if result.outcome == "skipped":
+        pytest.skip(result.why)
+    if result.outcome == "known":
+        pytest.xfail(result.why)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if not cell.row.soak], ids=str)
 def test_cell(cell):
     """The transition works and what it carried over is whole; see lab/matrix.py."""
-    result = matrix.run(cell)
-    if result["outcome"] == "skipped":
-        pytest.skip(result["why"])
-    if result["outcome"] == "known":
-        pytest.xfail(result["why"])
+    check(cell)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.row.soak], ids=str)
+def test_soak(cell):
+    """The same for what is left to `make soak`."""
+    check(cell)

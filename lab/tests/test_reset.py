@@ -1,36 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tables that do not hold what they should: a hand-over that has begun ends in a reset,
-a resume that has not in an error; never in a machine that hangs."""
+"""Tables without the entries that they need. A hand-over that has begun ends in a reset. A resume
+that has not begun ends in an error. Neither hangs the machine."""
 
-from lab import build, gdb, scenario
+from lab import build, scenario
+from lab.stub import Stub
+
+PAGE = 4096                     # the size of a table
 
 
-def test_fault_resets(bench):
-    """When the relocation code is entered the copy translates nothing any more: the first
-    access faults, and the machine boots from its firmware again, without the payload."""
-    with bench.booted(gdb=True, reboot=True) as machine:
+def test_fault_resets(rig):
+    """The copy is emptied when the relocation code is entered. So the first access faults, and the
+    machine boots from its firmware again, without the payload."""
+    with rig.booted(gdb=True, reboot=True) as machine:
         scenario.load(machine, "-s -l")
         code, copy = scenario.relocation_code(machine)
-        with gdb.wipe(machine, code, copy):
-            machine.sh("dmesg -n 8; sleep 2")
+        machine.sh("dmesg -n 8")
+        with Stub(machine) as stub:
             machine.send("kexec -e")
-            machine.expect("Bye!", what="the old kernel's last word")
-            machine.wait_ready()
+            stub.run_to(int(code, 16))
+            stub.wipe_physical(int(copy, 16), PAGE)
+        machine.expect("Bye!", what="the old kernel's last word")
+        machine.wait_ready()
         machine.sh("test ! -e /payload.md5")
         assert not machine.relocations()
 
 
-def test_resume_refused(bench):
-    """A copy that does not reach an image's pages: the resume fails and says which page,
-    and the machine boots."""
-    check = build.symbols(build.kernel("series") / "vmlinux")["trans_pgd_check"]
-    with bench.swap() as swap:
-        with bench.booted("-1", scenario.RESUME, drives=[swap]) as machine:
+def test_resume_refused(rig):
+    """The copy lacks a page of the image. The resume fails and names the page, and the machine
+    boots."""
+    symbols = build.symbols(build.kernel("series") / "vmlinux")
+    with rig.swap() as swap:
+        with rig.booted("-1", scenario.RESUME, drives=[swap]) as machine:
             scenario.hibernate(machine)
-        with bench.machine("-2", f"{scenario.RESUME} nokaslr", drives=[swap],
-                           gdb="wait") as machine:
-            # The first argument is a struct, and its first member the copy's top table.
-            with gdb.wipe(machine, hex(check), "*(unsigned long *)$x0"):
-                machine.expect(r"Failing to resume: source page at 0x\w+ is not mapped")
+        with rig.machine("-2", f"{scenario.RESUME} nokaslr", drives=[swap],
+                         gdb="wait") as machine:
+            with Stub(machine) as stub:
+                with stub.running_to(symbols["trans_pgd_copy_part"]):
+                    machine.expect("Image loading done", what="the image to be read")
+                # Now that a part has been copied its page is looked up again.
+                with stub.running_to(symbols["trans_pgd_check"]):
+                    pass
+                # The first argument is a struct, which begins with the copy's top table.
+                (argument, *_), _ = stub.registers()
+                table = int.from_bytes(stub.memory(argument, 8), "little")
+                stub.wipe_physical(table, PAGE)
+            machine.expect(r"Failing to resume: source page at 0x\w+ is not mapped")
             machine.wait_ready()
             machine.sh("test ! -e /tmp/buffer")

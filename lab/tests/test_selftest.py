@@ -6,14 +6,26 @@ import re
 
 import pytest
 
-from lab import build, scenario, selftest, tap
+from lab import board, build, scenario, selftest, tap
+from lab.board import Board, Boot
+from lab.console import KERNEL_LINE
 from lab.machine import Machine
 from lab.selftest import MEMORY, PROGRAMS, leaks, lockdep
-from lab.util import TEST_LOGS, LabError
+from lab.here import TEST_LOGS
+from lab.util import LabError
 
 MIB = 16                        # of random data: enough, and this kernel is slow
 # Why a test of tools/testing/selftests/kexec cannot run on an emulated machine, if it cannot.
 KEXEC = {"test_kexec_load.sh": None, "test_kexec_file_load.sh": "pesign not found"}
+# Names in /proc/iomem, from the outermost in: of memory that drivers map and the kernel
+# does not call "System RAM" at the top level; of a device.
+MAPPED = [
+    ("Persistent Memory", "namespace0.0"), ("Persistent Memory (legacy)",),
+    ("Soft Reserved",), ("Soft Reserved", "dax0.0", "dax0.0", "System RAM (kmem)"),
+    ("CXL Window 0", "region0", "dax1.0", "System RAM (kmem)"), ("region1", "dax2.0"),
+    ("virtio0", "System RAM (virtio_mem)"), ("PCI Bus 0000:00", "0000:00:01.0", "System RAM"),
+]
+DEVICE = ("PCI Bus 0000:00", "0000:00:01.0", "nvme")
 
 
 def grouped(program, *values):
@@ -21,9 +33,16 @@ def grouped(program, *values):
     return pytest.param(program, *values, marks=pytest.mark.xdist_group(program))
 
 
-def debug_bench(name):
-    """A bench whose machines run the kernel that checks itself, and hand over to it."""
-    return scenario.Bench(name, "el1", TEST_LOGS, payload=MIB, config="debug")
+def debug_rig(name):
+    """A rig whose machines run the kernel that checks itself, and hand over to it."""
+    return scenario.Rig(name, Board(), TEST_LOGS, payload=MIB, config="debug")
+
+
+def with_programs(name, rig, memory=board.MEMORY):
+    """A machine of that name that has a rig's kernel and disk, and the tests' disk; memory:
+    MiB."""
+    return Machine(name, TEST_LOGS, Board(memory=memory),
+                   Boot(rig.image, rig.initrd, "", [rig.disk, selftest.disk()]))
 
 
 def results(program):
@@ -50,20 +69,19 @@ def test_case(program, case):
 
 @pytest.mark.parametrize("program", [grouped(program) for program in PROGRAMS])
 def test_no_other_case(program):
-    """The program has run the cases that its source has, in full, and no other."""
+    """The program has run every case of its source, and no other."""
     assert sorted(results(program)) == sorted(selftest.cases(program))
 
 
 @pytest.mark.parametrize("script", KEXEC)
 def test_kernels_own(script):
     """tools/testing/selftests/kexec, which v5.10 has for x86 only, on arm64."""
-    bench = debug_bench(f"selftest-{script}")
-    with Machine(f"selftest-{script}", "el1", bench.kernel, bench.initrd, TEST_LOGS, memory=MEMORY,
-                 images=[bench.image, selftest.disk()]) as machine:
+    rig = debug_rig(f"selftest-{script}")
+    with with_programs(f"selftest-{script}", rig, MEMORY) as machine:
         machine.wait_ready()
         scenario.mount(machine)
-        # In v5.10 efi_vars is declared and never set, and without it both tests skip on every
-        # machine but those with secure boot: it is set to where nothing is.
+        # v5.10 declares efi_vars and never sets it. Without it both tests skip on every machine
+        # without secure boot. So it is set here, to a place where nothing is.
         text = machine.sh("mkdir -p /boot /tmp/vars /tmp/disk /tmp/kexec; "
                           "ln -s /mnt/Image /boot/vmlinuz-$(uname -r); "
                           "mount -t ext2 -o ro /dev/vdb /tmp/disk; "
@@ -78,10 +96,10 @@ def test_kernels_own(script):
     assert result == 0, text
 
 
-def test_handover(bench):
+def test_handover(rig):
     """kexec_handover's numbers arrive, and the next kernel's own init goes on after it."""
-    bench.image = selftest.handover_disk(bench)
-    with bench.booted() as machine:
+    rig.disk = selftest.handover_disk(rig)
+    with rig.booted() as machine:
         scenario.mount(machine)
         machine.sh("dmesg -n 8")
         machine.send("/mnt/kexec_handover /mnt/Image /mnt/initramfs.cpio "
@@ -98,11 +116,10 @@ def test_handover(bench):
         scenario.prove_mmu_on(machine, scenario.Figures(0, bursts=bursts), least=MIB << 20)
 
 
-def test_skips(el1_bench):
-    """With an image loaded, which the tests would lose, each program skips, says why and
-    ends with 4, as one whose cases were all skipped must; the image stays."""
-    with Machine("selftest-skips", "el1", el1_bench.kernel, el1_bench.initrd, TEST_LOGS,
-                 memory=scenario.MEMORY, images=[el1_bench.image, selftest.disk()]) as machine:
+def test_skips(el1_rig):
+    """The tests would lose a loaded image. So with one loaded, each program skips, says why, and
+    ends with status 4, which means that all cases were skipped. The image stays."""
+    with with_programs("selftest-skips", el1_rig) as machine:
         machine.wait_ready()
         scenario.load(machine, "-s -l")
         machine.sh("mkdir /tmp/disk; mount -t ext2 -o ro /dev/vdb /tmp/disk")
@@ -112,10 +129,36 @@ def test_skips(el1_bench):
         assert machine.number("cat /sys/kernel/kexec_loaded") == 1
 
 
+def test_memory_of_drivers(el1_rig):
+    """Drivers give other names in /proc/iomem to memory that they map. The last part of memory has
+    such names here. No case takes it for a hole, because images can be loaded there. With the
+    names of a device, a case does."""
+    with with_programs("selftest-iomem", el1_rig, MEMORY) as machine:
+        machine.wait_ready()
+        machine.sh("mkdir /tmp/disk; mount -t ext2 -o ro /dev/vdb /tmp/disk")
+        table = KERNEL_LINE.sub("", machine.sh("cat /proc/iomem"))
+        start, end = (int(address, 16) for address in
+                      re.search("^(.*)-(.*) : System RAM$", table, re.M).groups())
+        middle = end + 1 - MIB * (1 << 20)
+        for names in [*MAPPED, DEVICE]:
+            told = table.replace(f"{end:x} : System RAM", f"{middle - 1:x} : System RAM")
+            for depth, name in enumerate(names):
+                told += f"{'  ' * depth}{middle:08x}-{end:08x} : {name}\n"
+            machine.sh(f"cat >/tmp/iomem <<END\n{told}END\nmount --bind /tmp/iomem /proc/iomem")
+            for program in ("kexec_load", "kexec_fuzz"):
+                said = machine.sh("export KEXEC_FUZZ_SEED=1 KEXEC_FUZZ_ROUNDS=500; "
+                                  f"/tmp/disk/{program} >/tmp/tap 2>&1; status=$?; "
+                                  "cat /tmp/tap; echo STATUS $status")
+                wrong = re.findall(r"^not ok .*", said, re.M)
+                assert bool(wrong) == (names == DEVICE), (names, program, wrong)
+                assert f"STATUS {int(bool(wrong))}" in said
+            machine.sh("umount /proc/iomem")
+
+
 def test_debug_kexec():
     """On the kernel that checks itself: loads and unloads lose nothing, and it hands over."""
-    bench = debug_bench("debug-kexec")
-    with bench.booted() as machine:
+    rig = debug_rig("debug-kexec")
+    with rig.booted() as machine:
         for options in ("-s -l", "-s -u", "-c -l", "-c -u", "-s -l"):
             if options.endswith("-l"):
                 scenario.load(machine, options)
@@ -128,8 +171,8 @@ def test_debug_kexec():
 
 def test_debug_hibernate():
     """The same for hibernation, the kernel that is resumed, and a kexec from there."""
-    bench = debug_bench("debug-hibernate")
-    with bench.resumed() as (machine, _):
+    rig = debug_rig("debug-hibernate")
+    with rig.resumed() as (machine, _):
         leaks(machine)
         lockdep(machine)
         scenario.prove_mmu_on(machine, scenario.kexec(machine), least=MIB << 20)
@@ -137,11 +180,11 @@ def test_debug_hibernate():
 
 def test_leaks_finds_one():
     """The check for leaks can fail: it finds the one that v5.10 itself has."""
-    bench = debug_bench("debug-leak")
-    with bench.booted(append=scenario.CRASH) as machine:
+    rig = debug_rig("debug-leak")
+    with rig.booted(append=scenario.CRASH) as machine:
         scenario.mount(machine)
-        # There is no room for an initrd larger than the crash kernel's memory, and at each
-        # place that is tried for the kernel the ELF headers of the last are forgotten.
+        # The initrd is larger than the crash kernel's memory, so there is no room for it. v5.10
+        # tries several places for the kernel, and at each it loses the ELF headers of the last.
         machine.sh("dd if=/dev/zero of=/tmp/large bs=1M count=130")
         machine.sh("! kexec -s -p /mnt/Image --initrd=/tmp/large --reuse-cmdline")
         with pytest.raises(LabError, match="kmemleak: .*unreferenced object"):

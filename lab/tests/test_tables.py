@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a person with a dead kexec can see: the loaded image's page tables in debugfs."""
+"""The page tables of a loaded image in debugfs, for a person whose kexec does not come back."""
 
 import re
 
-from lab import scenario
-from lab.machine import PATIENCE
+from lab import board, scenario
+from lab.console import PATIENCE
 
 SHOWN = "/sys/kernel/debug/kexec_page_tables"
 LINE = re.compile(r"^0x([0-9a-f]+)-0x([0-9a-f]+) +\S+ (?:PTE|PMD|PUD|PGD) (.*)$", re.MULTILINE)
@@ -19,11 +19,11 @@ def shown(machine):
             for part in re.split(r"---\[ (?:Relocation code|Copy of).*\n", text)[1:]]
 
 
-def test_tables_shown(bench):
-    """Nothing while there is no image, or one in place; both tables of a loaded image: one
-    page of code, read-only and executable, at its physical address, and memory, writable
-    and not executable; nothing again once it is unloaded."""
-    with bench.booted(append=scenario.CRASH) as machine:
+def test_tables_shown(rig):
+    """The file is empty without an image, with an image that is in place, and after an unload.
+    With any other image it shows both tables: one page of code, read-only and executable, at its
+    physical address; and memory, writable and not executable."""
+    with rig.booted(append=scenario.CRASH) as machine:
         assert not shown(machine)
         scenario.load(machine, "-s -p", "initramfs.cpio")
         assert not shown(machine)
@@ -36,15 +36,15 @@ def test_tables_shown(bench):
             assert re.search(r"\bRW NX\b.*\bMEM/NORMAL", attributes), (first, attributes)
         # All memory but the crash kernel's segments, which are in 128 MiB.
         mapped = sum(behind - first for first, behind, _ in copy) >> 20
-        assert scenario.MEMORY - 128 <= mapped < scenario.MEMORY
+        assert board.MEMORY - 128 <= mapped < board.MEMORY
         assert any(" BLK " in f" {attributes} " for _, _, attributes in copy)
         machine.sh("kexec -s -u")
         assert not shown(machine)
 
 
-def test_tables_shown_while_replaced(el1_bench):
-    """Reading them all the time while the image is replaced and unloaded is no trouble."""
-    with el1_bench.booted() as machine:
+def test_tables_shown_while_replaced(el1_rig):
+    """The tables can be read all the time while the image is replaced and unloaded."""
+    with el1_rig.booted() as machine:
         scenario.mount(machine)
         shown(machine)
         machine.sh(f"(while :; do cat {SHOWN} >/dev/null; done) & echo $! >/tmp/reader")

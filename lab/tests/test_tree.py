@@ -1,31 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""make series, apply, refresh and tree on real trees: what they do, and what they
-leave alone when they cannot."""
+"""make series, refresh and tree on real trees: what they do, and what they leave alone when
+they cannot."""
 
+import json
 import os
-import subprocess
-import sys
+import shutil
 
 import pytest
 
 from lab import tree
-from lab.tests.conftest import copy_tree, git
-from lab.util import TOP, LabError
+from lab.tests.conftest import USER, copy_tree, git
+from lab.series import Commit, Series
+from lab.util import LabError
 
 # All that the series touches, and the top level, which tells the version.
 PATHS = ["arch/arm64", "drivers/firmware", "include/linux", "kernel", "Documentation/arm64",
          "tools/testing/selftests/arm64"]
-USER = "A User <user@localhost>"
+OTHER = "v6.12"         # another base, with the series that a test gives it
 HIBERNATE = "arch/arm64/kernel/hibernate.c"
 
-
-@pytest.fixture(autouse=True)
-def identity(monkeypatch):
-    """git knows the user, whether or not it does outside the tests."""
-    name, address = USER.rstrip(">").split(" <")
-    for key, value in {"COUNT": "2", "KEY_0": "user.name", "VALUE_0": name,
-                       "KEY_1": "user.email", "VALUE_1": address}.items():
-        monkeypatch.setenv(f"GIT_CONFIG_{key}", value)
+pytestmark = pytest.mark.usefixtures("git_user")
 
 
 @pytest.fixture
@@ -38,22 +32,11 @@ def user_tree(tmp_path):
     return where
 
 
-def apply(where):
-    """make apply, as a user would run it."""
-    return subprocess.run([sys.executable, "-m", "lab.tree", "apply"], cwd=TOP, check=False,
-                          env={**os.environ, "LINUX": str(where)}, capture_output=True, text=True)
-
-
-def snapshot(where):
-    """All that a command which fails must not change."""
-    return (git(where, "symbolic-ref", "HEAD"), git(where, "for-each-ref"),
-            git(where, "status", "--porcelain"), git(where, "count-objects", "-v"))
-
-
 def test_mails_make_the_same_tree(user_tree, tmp_path):
-    """git am of the mails gives what make tree gives; each is signed off by its author. The
-    cover letter is from the same, and nothing in it was left to fill in."""
-    cover, *mails = tree.mails(tmp_path / "mails")
+    """git am of the mails gives the tree that make tree gives. Each mail is signed off by its
+    author. The cover letter is from the same author, and has no placeholder left."""
+    (thread,) = tree.mails(tmp_path / "mails")
+    cover, mails = thread
     assert cover.read_text().count(USER.partition(" <")[0]) and "***" not in cover.read_text()
     assert f"[PATCH 00/{len(mails)}]" in cover.read_text()
     git(user_tree, "am", "-q", *map(str, mails))
@@ -64,62 +47,9 @@ def test_mails_make_the_same_tree(user_tree, tmp_path):
         assert f"\nSigned-off-by: {USER}\n" in mail.read_text()
 
 
-def test_apply(user_tree, monkeypatch):
-    """The series is a new branch, by who the user is in that tree; the user's own branch
-    stays where it was."""
-    for key in ("COUNT", "KEY_0", "VALUE_0", "KEY_1", "VALUE_1"):
-        monkeypatch.delenv(f"GIT_CONFIG_{key}")
-    git(user_tree, "config", "user.name", "Local User")
-    git(user_tree, "config", "user.email", "local@localhost")
-    before = git(user_tree, "rev-parse", "mine")
-    done = apply(user_tree)
-    assert done.returncode == 0, done.stderr
-    assert git(user_tree, "symbolic-ref", "--short", "HEAD") == "trans_pgd-v5.10"
-    assert git(user_tree, "rev-parse", "HEAD^{tree}") == git(tree.LINUX, "rev-parse",
-                                                             "HEAD^{tree}")
-    assert git(user_tree, "rev-parse", "mine") == before
-    assert git(user_tree, "log", "-1", "--format=%an <%ae>%n%b").count("Local User") == 2
-    again = apply(user_tree)
-    assert again.returncode == 1 and "is there already" in again.stderr
-
-
-def test_apply_conflict(user_tree):
-    """A conflict names the patch and the file, and leaves the tree untouched."""
-    path = user_tree / HIBERNATE
-    path.write_text(path.read_text().replace("static int trans_pgd_map_page(", "int renamed("))
-    git(user_tree, "commit", "-q", "-a", "-m", "a vendor's change")
-    before = snapshot(user_tree)
-    done = apply(user_tree)
-    assert done.returncode == 1
-    assert "hibernate-use-the-transitional" in done.stderr and HIBERNATE in done.stderr, done.stderr
-    assert snapshot(user_tree) == before
-
-
-def test_apply_needs_a_clean_tree(user_tree):
-    """What is not committed is somebody's work."""
-    append(user_tree / HIBERNATE, "\n")
-    before = snapshot(user_tree)
-    done = apply(user_tree)
-    assert done.returncode == 1 and "not committed" in done.stderr
-    assert snapshot(user_tree) == before
-
-
-@pytest.mark.parametrize("make, says", [
-    (lambda path: None, "no such directory"),
-    (lambda path: path.mkdir(), "not a Linux source tree"),
-    (lambda path: path.write_text(""), "not a directory"),
-])
-def test_bad_linux(tmp_path, make, says):
-    """A LINUX= that is no kernel tree is one line that says so."""
-    make(tmp_path / "linux")
-    done = apply(tmp_path / "linux")
-    assert done.returncode == 1
-    assert says in done.stderr and done.stderr.count("\n") == 1, done.stderr
-
-
 @pytest.fixture
 def copies(tmp_path, monkeypatch):
-    """make refresh on copies: a clone of build/linux, and of what it writes to."""
+    """make refresh on copies: a clone of build/BASE/linux, and of what it writes to."""
     return copy_tree(tmp_path, monkeypatch, "/*", "!/*/", *(f"/{path}" for path in PATHS))
 
 
@@ -129,7 +59,7 @@ def append(path, text):
 
 
 def commit_edit(linux, name, message):
-    """Edit a file of build/linux, and commit that."""
+    """Edit a file of build/BASE/linux, and commit that."""
     append(linux / name, "/* edited */\n")
     git(linux, "commit", "-q", "-a", "-m", message)
 
@@ -149,10 +79,13 @@ def test_refresh_changes_nothing_by_itself(copies):
 
 
 def test_refresh_carries_edits(copies):
-    """A commit becomes a patch; a file that it adds is kept whole."""
+    """A commit becomes a patch; a file that it adds is kept whole, with its mode."""
     linux, top = copies
     append(linux / HIBERNATE, "/* edited */\n\n")
     (linux / "arch/arm64/mm/new.c").write_text("/* new */\n")
+    script = linux / "tools/testing/selftests/arm64/new.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
     git(linux, "add", "-A")
     with pytest.raises(LabError, match="not committed"):
         tree.refresh()
@@ -160,13 +93,33 @@ def test_refresh_carries_edits(copies):
     with pytest.raises(LabError, match="new commits"):
         tree.need_no_edits("'make tree'")
     tree.refresh()
-    last = tree.series()[-1]
+    last = tree.SERIES.patches()[-1]
     assert last.message() == "arm64: an edit\n\nWith a reason.\n"
     assert "+/* edited */" in last.diff() and "new.c" not in last.diff()
-    assert last.files == ["arch/arm64/mm/new.c"]
+    assert last.files == ["arch/arm64/mm/new.c", "tools/testing/selftests/arm64/new.sh"]
+    assert os.access(top / last.files[1], os.X_OK) and not os.access(top / last.files[0], os.X_OK)
     assert (top / "arch/arm64/mm/new.c").read_text() == "/* new */\n"
     head = tree.commit_series(linux, tree.state()["base"], tree.LAB)
     assert git(linux, "rev-parse", f"{head}^{{tree}}") == git(linux, "rev-parse", "HEAD^{tree}")
+
+
+def test_file_of_another_path(tmp_path):
+    """A whole file that stands at another path in the repository than in the kernel is read from
+    there and written there, and the line goes on to say so."""
+    order = tmp_path / "patches/v9.9/series"
+    order.parent.mkdir(parents=True)
+    (order.parent / "0001-a.patch").write_text("Subject: a\n\nb\n---\n")
+    order.write_text("# what it is\n0001-a.patch new/a.rst=old/a.rst c.c\n")
+    for name in ("old/a.rst", "c.c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before\n")
+    series = Series(tmp_path, "v9.9")
+    assert [patch.files for patch in series.patches()] == [["new/a.rst", "c.c"]]
+    assert series.whole("new/a.rst") == tmp_path / "old/a.rst"
+    files = {"new/a.rst": ("after\n", "100644"), "c.c": ("before\n", "100644")}
+    series.write([Commit("a", "a\n\nb", "", files)])
+    assert (tmp_path / "old/a.rst").read_text() == "after\n" and not (tmp_path / "new").exists()
+    assert order.read_text() == "# what it is\n0001-a.patch new/a.rst=old/a.rst c.c\n"
 
 
 def test_refresh_keeps_edits_made_here(copies):
@@ -196,3 +149,210 @@ def test_refresh_refuses_two_truths(copies):
     with pytest.raises(LabError, match="two commits"):
         tree.refresh()
     assert files(top) == before
+
+
+def accept(top):
+    """What is in the repository now is what build/BASE/linux was made from."""
+    tree.STATE.write_text(json.dumps(tree.state() | {"series": tree.SERIES.state()}))
+    return files(top)
+
+
+def named(words):
+    """The patch of the series whose name has these words."""
+    (patch,) = [patch for patch in tree.SERIES.patches() if words in patch.path.name]
+    return patch
+
+
+def lend(top, *patches):
+    """Make patches of the series those of another base, which the series takes."""
+    other = top / "patches" / OTHER
+    shutil.rmtree(other, ignore_errors=True)
+    other.mkdir(parents=True)
+    order = tree.SERIES.order.read_text()
+    for patch in patches:
+        line = " ".join([patch.path.name, *patch.files])
+        assert f"\n{line}\n" in order
+        order = order.replace(f"\n{line}\n", f"\n{OTHER}/{patch.path.name}\n")
+        with open(other / "series", "a", encoding="utf-8") as series:
+            series.write(f"{line}\n")
+        patch.path.rename(other / patch.path.name)
+    tree.SERIES.order.write_text(order)
+
+
+def rebuild(linux, onto, *commits):
+    """Make commits anew on top of `onto`."""
+    git(linux, "checkout", "-q", "-B", tree.BRANCH, onto)
+    git(linux, "cherry-pick", *commits)
+
+
+def commits_named(linux, *subjects):
+    """The commits of the series that have one of these words in their subjects, or not."""
+    lines = git(linux, "log", "--reverse", "--format=%H %s", "base..HEAD").splitlines()
+    chosen = [line.split()[0] for line in lines if any(word in line for word in subjects)]
+    return chosen, [line.split()[0] for line in lines if line.split()[0] not in chosen]
+
+
+def test_patches_of_another_base(copies):
+    """A patch that stands in another base's folder makes the same commit, with its whole files;
+    refresh leaves it there; a change of it is noticed."""
+    linux, top = copies
+    lend(top, named("psci"), named("selftests"))
+    before = accept(top)
+    head = tree.commit_series(linux, tree.state()["base"], tree.LAB)
+    assert head == tree.state()["head"]
+    tree.refresh()
+    assert files(top) == before
+    append(top / "patches" / OTHER / named("psci").path.name, "\n")
+    assert tree.SERIES.state() != tree.state()["series"]
+
+
+def test_whole_file_of_another_base(copies):
+    """A whole file that another base has in a form of its own comes with its patch. When it is
+    edited here, that one stays as it is, and the series gets its own."""
+    linux, top = copies
+    patch = named("KUnit")
+    lend(top, patch)
+    name = "arch/arm64/mm/trans_pgd_test.c"
+    theirs = top / "patches" / OTHER / "files" / name
+    theirs.parent.mkdir(parents=True)
+    (top / name).rename(theirs)
+    before = accept(top)
+    tree.refresh()
+    assert files(top) == before
+    own, rest = commits_named(linux, "KUnit")
+    git(linux, "checkout", "-q", f"{own[0]}")
+    append(linux / name, "/* edited */\n")
+    git(linux, "commit", "-q", "-a", "--amend", "--no-edit")
+    rebuild(linux, "HEAD", *rest[1:])
+    tree.refresh()
+    assert theirs.read_bytes() == before[theirs.relative_to(top)]
+    assert (tree.SERIES.folder / "files" / name).read_text().endswith("/* edited */\n")
+    assert not (top / name).exists()
+    assert f"{OTHER}/{patch.path.name}" in tree.SERIES.order.read_text()
+
+
+def test_patch_becomes_own(copies, capsys):
+    """What differs from another base's patch becomes a patch here, and is named; the other's
+    folder stays as it is."""
+    linux, top = copies
+    lend(top, named("psci"), named("selftests"))
+    before = accept(top)
+    commit_edit(linux, "drivers/firmware/psci/psci.c", "edit")
+    chosen, rest = commits_named(linux, "psci")
+    git(linux, "reset", "-q", "--hard", "HEAD^")
+    edit = git(linux, "rev-parse", "ORIG_HEAD")
+    at = rest.index(next(commit for commit in rest if git(
+        linux, "rev-parse", f"{commit}^") == chosen[0]))
+    git(linux, "checkout", "-q", chosen[0])
+    git(linux, "cherry-pick", "-n", edit)
+    git(linux, "commit", "-q", "--amend", "--no-edit")
+    rebuild(linux, "HEAD", *[commit for commit in rest[at:] if commit != edit])
+    tree.refresh()
+    said = capsys.readouterr().out
+    assert "'firmware: psci: tell how SYSTEM_RESET is called' is a patch of v5.10's own" in said
+    assert "drivers/firmware/psci/psci.c not as there" in said
+    assert "/* edited */" in named("psci").diff()
+    assert named("psci").path.parent == tree.SERIES.folder
+    assert named("selftests").path.parent.name == OTHER
+    after = files(top)
+    assert {name: text for name, text in before.items() if OTHER in name.parts} == {
+        name: text for name, text in after.items() if OTHER in name.parts}
+
+
+def taken_by_other(top):
+    """Give another base a series that takes a patch of this one, and return its order."""
+    (top / "patches" / OTHER).mkdir(parents=True)
+    order = top / "patches" / OTHER / "series"
+    order.write_text(f"[mends]\nv5.10/{named('psci').path.name}\n")
+    return order
+
+
+def test_refresh_follows_new_names(copies):
+    """A patch whose number changes is still the one that another base takes."""
+    linux, top = copies
+    order = taken_by_other(top)
+    name = named("psci").path.name
+    commits = commits_named(linux, "")[0]
+    git(linux, "checkout", "-q", "base")
+    commit_edit(linux, HIBERNATE, "arm64: an edit")
+    rebuild(linux, "HEAD", *commits)
+    tree.refresh()
+    assert named("psci").path.name != name
+    assert order.read_text() == f"[mends]\nv5.10/{named('psci').path.name}\n"
+
+
+def test_refresh_loses_no_patch_of_others(copies):
+    """A patch that another base takes cannot go away."""
+    linux, top = copies
+    order = taken_by_other(top)
+    before = files(top)
+    git(linux, "reset", "-q", "--hard", commits_named(linux, "psci")[0][0] + "^")
+    with pytest.raises(LabError, match=f"{order.relative_to(top)} takes v5.10/0012"):
+        tree.refresh()
+    assert files(top) == before
+
+
+def test_dead_names(copies):
+    """What another base's series does not name cannot be taken."""
+    _, top = copies
+    (top / "patches" / OTHER).mkdir(parents=True)
+    append(tree.SERIES.order, f"{OTHER}/0001-none.patch\n")
+    with pytest.raises(LabError, match=f"{OTHER}/0001-none.patch, which patches/{OTHER}/series"):
+        tree.SERIES.patches()
+
+
+def in_threads(count):
+    """Make the first patches of the series a thread of its own."""
+    first = tree.SERIES.patches()[0].path.name
+    after = tree.SERIES.patches()[count].path.name
+    tree.SERIES.order.write_text(
+        tree.SERIES.order.read_text().replace(first, f"[mends]\n{first}").replace(
+            f"\n{after}", f"\n[]\n{after}"))
+    (tree.SERIES.folder / "cover-letter.mends").write_text("Subject: mends\n\nWhy.\n")
+
+
+def test_threads(copies, user_tree, tmp_path):
+    """Each thread is numbered by itself, and has its cover letter; the second names the patches of
+    the first as git knows them. git am of both gives the series. refresh keeps them."""
+    linux, top = copies
+    in_threads(3)
+    before = accept(top)
+    mends, rest = tree.write_mails(tmp_path / "mails", tree.user())
+    count = len(tree.SERIES.patches())
+    assert mends.cover == tmp_path / "mails/mends/cover-letter.mail"
+    assert rest.cover == tmp_path / "mails/cover-letter.mail"
+    assert "[PATCH 0/3] mends" in mends.cover.read_text()
+    assert f"[PATCH 00/{count - 3}]" in rest.cover.read_text()
+    assert [len(thread.mails) for thread in (mends, rest)] == [3, count - 3]
+    assert "prerequisite" not in mends.cover.read_text()
+    assert "with 'mends':" in rest.cover.read_text()
+    known = git(linux, "format-patch", "--stdout", "--base=base", "HEAD~13..HEAD~12")
+    wanted = [line for line in known.splitlines() if line.startswith("prerequisite-patch-id: ")]
+    assert len(wanted) == 3 and "\n".join(wanted) in rest.cover.read_text()
+    git(user_tree, "am", "-q", *map(str, tree.all_mails([mends, rest])))
+    assert git(user_tree, "rev-parse", "HEAD^{tree}") == git(linux, "rev-parse", "HEAD^{tree}")
+    tree.refresh()
+    assert files(top) == before
+
+
+def test_threads_keep_their_patches(copies):
+    """A new commit is in the thread of the one before it."""
+    linux, top = copies
+    in_threads(3)
+    accept(top)
+    commits = commits_named(linux, "")[0]
+    git(linux, "checkout", "-q", commits[2])
+    commit_edit(linux, "arch/arm64/kernel/smp.c", "arm64: an edit")
+    rebuild(linux, "HEAD", *commits[3:])
+    tree.refresh()
+    threads = tree.SERIES.threads()
+    assert [len(patches) for patches in threads.values()] == [4, len(commits) - 3]
+    assert threads["mends"][3].subject == "arm64: an edit"
+
+
+def test_thread_without_cover_letter(copies):
+    """A thread needs words of its own."""
+    in_threads(3)
+    (tree.SERIES.folder / "cover-letter.mends").unlink()
+    with pytest.raises(LabError, match="cover-letter.mends is not there"):
+        tree.SERIES.cover("mends")

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which tests `make test` and its like run."""
+
+from lab import matrix, test
+
+CELLS = matrix.cells()
+
+
+def test_left_out():
+    """What the table keeps for `make soak` runs when that is asked for, and only then."""
+    kept = [str(cell) for cell in CELLS if cell.row.soak]
+    assert kept and len(kept) < len(CELLS) / 10
+    names = [name.partition("[")[2].rstrip("]") for name in test.chosen(["soak"])]
+    assert sorted(names) == sorted(kept)      # the longest go first, see conftest.py
+    others = test.chosen(["matrix"])
+    assert not any("test_soak" in name for name in others)
+    assert len(others) >= len(CELLS) - len(kept)
+
+
+def test_bases():
+    """Each base has the cells that the table gives it, and no other base's tests."""
+    for name in ("v6.12", "v7.3"):
+        names = test.chosen([], name)
+        assert names and all("test_matrix.py::" in test for test in names)
+    assert not set(test.chosen(["cfi"], "v7.3")) & set(test.chosen([]))
+
+
+def test_printed_names():
+    """A name chooses what it is the name of, as it is printed."""
+    cell = next(cell for cell in CELLS if not cell.row.soak and "-" in cell.row.name)
+    names = test.chosen([str(cell)])
+    assert any(name.endswith(f"[{cell}]") for name in names)
+    assert set(names) <= set(test.chosen([cell.row.name]))
+    assert test.chosen(["test_printed_names"]) == ["lab/tests/test_chosen.py::test_printed_names"]
