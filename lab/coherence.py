@@ -12,7 +12,7 @@ the instruction. TableSwitch does the same for the TLB when a TTBR gets other ta
 
 from lab import build, guest, insn, scenario
 from lab.board import Board, Boot, Watch
-from lab.console import PROMPT
+from lab.console import printed_line
 from lab.machine import Machine
 from lab.stub import Stub
 from lab.util import LabError
@@ -345,8 +345,8 @@ def handed_over(name, level, logs, line=None):
             machine.send("kexec -s -l /mnt/tiny --reuse-cmdline; echo LAB LOADED $?")
             judge = Judge(2 if level == "vhe" else 1, level == "nvhe")
             pages = trace_load(stub, judge, log, where)
-        machine.expect(r"LAB LOADED 0\r", what="the tiny kernel to be loaded")
-        machine.expect(PROMPT, what="the shell")
+        machine.expect(printed_line("LAB LOADED 0"), what="the tiny kernel to be loaded")
+        machine.wait_prompt()
         hand_over(machine, where, judge, pages, log, line)
         machine.expect(rf"TINY EL{1 if level == 'el1' else 2} entered right",
                        what="the tiny kernel to be entered right")

@@ -20,9 +20,9 @@ from lab.util import LabError, no_command
 PATIENCE = int(os.environ.get("LAB_PATIENCE", "60"))
 PROMPT = "lab# "
 KERNEL_LINE = re.compile(r"\[ *\d+\.\d{6}\] [^\n]*\n")
-# The last word of a line that the guest prints. v7.3 prints kernel messages from a thread, so one
-# can begin before the guest's line has ended.
-WORD = r"([^\s\[]+)(?:\r|\[ *\d+\.\d)"
+# v7.3 prints kernel messages from a thread. So whole lines of them can stand between any two
+# characters of what the guest itself prints.
+MESSAGES = rf"(?:{KERNEL_LINE.pattern})*"
 LINE_END = re.compile(r"\r+\n")     # the guest's terminal and QEMU's both add a return
 
 # The pattern matches whole lines, so that the error has the whole report. The crash that the kdump
@@ -40,6 +40,25 @@ TROUBLE = re.compile(
 def seconds(since):
     """Seconds of wall clock since a time.monotonic()."""
     return round(time.monotonic() - since, 2)
+
+
+def without_messages(text):
+    """What the guest itself printed."""
+    return KERNEL_LINE.sub("", text)
+
+
+def printed(text):
+    """A pattern for what the guest itself prints, whatever the kernel says in the middle of it."""
+    return MESSAGES.join(re.escape(character) for character in text)
+
+
+def printed_line(text):
+    """The same for a line, or the end of one: text, and maybe a word more.
+
+    The word is a group, which can have messages in it.
+    """
+    return (rf"{printed(text)}{MESSAGES}((?:(?!{KERNEL_LINE.pattern})\S{MESSAGES})*)"
+            rf"(?:\r{MESSAGES})+\n")
 
 
 class Console:
@@ -96,30 +115,39 @@ class Console:
 
     def wait_ready(self, timeout=None):
         """Wait for a kernel to reach the shell of user space; return its release."""
-        release = self.expect(rf"LAB READY {WORD}", timeout, "user space").group(1)
-        self.expect(PROMPT, timeout, "the shell")
-        return release
+        found = self.expect(printed_line("LAB READY "), timeout, "user space")
+        self.wait_prompt(timeout)
+        return without_messages(found.group(1))
+
+    def wait_prompt(self, timeout=None):
+        """Wait for the shell to be ready for a line."""
+        self.expect(printed(PROMPT), timeout, "the shell")
 
     def sh(self, command, timeout=None, check=True):
         """Run a command in the guest; return what it printed.
 
-        Kernel messages land where they happen. check: fail on an exit status but 0.
+        Kernel messages land where they happen, see answer(). check: fail on an exit status but 0.
         """
         self.count += 1
         mark = f"LAB{self.count}"
         # eval: whatever the command ends with, what follows still runs.
         self.send(f"echo {mark} BEGIN; eval {shlex.quote(command)}; echo {mark} END $?")
-        self.expect(rf"{mark} BEGIN\r+\n", timeout, f"'{command}'")
-        status = self.expect(rf"{mark} END (\d+)\r+\n", timeout, f"the end of '{command}'").group(1)
+        self.expect(printed_line(f"{mark} BEGIN"), timeout, f"'{command}'")
+        found = self.expect(printed_line(f"{mark} END "), timeout, f"the end of '{command}'")
+        status = without_messages(found.group(1))
         text = LINE_END.sub("\n", self.child.before)
-        self.expect(PROMPT, timeout, "the shell")
+        self.wait_prompt(timeout)
         if check and status != "0":
             self.fail(f"'{command}' ended with status {status}: {' '.join(text.split())[-300:]}")
         return text
 
+    def answer(self, command, check=True):
+        """What a command prints, without what the kernel says meanwhile. Not for dmesg."""
+        return without_messages(self.sh(command, check=check))
+
     def number(self, command):
-        """The number that a command prints, whatever the kernel says in the middle of it."""
-        text = KERNEL_LINE.sub("", self.sh(command))
+        """The number that a command prints."""
+        text = self.answer(command)
         if not text.strip().isdecimal():
             self.fail(f"'{command}' printed no number: {' '.join(text.split())[-300:]}")
         return int(text)
@@ -131,7 +159,7 @@ class Console:
     def wait_exit(self, timeout=None):
         """Wait until the machine has switched itself off, as the last send() asked."""
         timeout = timeout or self.patience
-        found = self.child.expect([TROUBLE, PROMPT, pexpect.EOF, pexpect.TIMEOUT], timeout)
+        found = self.child.expect([TROUBLE, printed(PROMPT), pexpect.EOF, pexpect.TIMEOUT], timeout)
         if found == 0:
             self.fail(f"while switching off: {self.child.match.group().strip()}")
         if found == 1:

@@ -14,7 +14,7 @@ import time
 
 from lab import build, guest
 from lab.board import Board, Boot, Watch
-from lab.console import PATIENCE, WORD, seconds
+from lab.console import PATIENCE, printed_line, seconds, without_messages
 from lab.here import BASE
 from lab.machine import Machine
 
@@ -263,9 +263,10 @@ def hibernate(machine):
 def resume(machine):
     """Wait for a machine just started to become the hibernated one."""
     start = time.monotonic()
-    found = machine.expect(rf"LAB (READY|RESUMED) {WORD}", 2 * PATIENCE, "the resumed shell")
-    if found.groups() != ("RESUMED", "0"):
-        machine.fail(f"not resumed: {found.group().strip()}")
+    found = machine.expect(f"{printed_line('LAB READY ')}|{printed_line('LAB RESUMED ')}",
+                           2 * PATIENCE, "the resumed shell")
+    if without_messages(found.group(2) or "") != "0":
+        machine.fail(f"not resumed: {without_messages(found.group()).strip()}")
     took = seconds(start)
     machine.sh("dmesg -n 5")
     lines = TABLES.findall(machine.text())

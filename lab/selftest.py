@@ -7,7 +7,7 @@ import re
 
 from lab import build, guest, host, scenario, tap, tree
 from lab.board import Board, Boot
-from lab.console import KERNEL_LINE, PATIENCE
+from lab.console import PATIENCE
 from lab.machine import Machine
 from lab.here import HERE
 from lab.util import TOP, LabError, locked, run
@@ -79,7 +79,7 @@ def outcome(program, kernel, logs):
             scenario.mount(machine)
             # By way of a file, for the kernel has much to say meanwhile.
             machine.sh(f"/mnt/{program} >/tmp/tap 2>&1", timeout=PROGRAMS[program], check=False)
-            text = KERNEL_LINE.sub("", machine.sh("cat /tmp/tap"))
+            text = machine.answer("cat /tmp/tap")
             if program != "kexec_fault":        # it looks for leaks itself, and knows v5.10's
                 leaks(machine)
             lockdep(machine)

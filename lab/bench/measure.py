@@ -8,7 +8,7 @@ import re
 
 from lab import build, guest, host, scenario
 from lab.board import Board, Boot, Watch
-from lab.console import PATIENCE
+from lab.console import PATIENCE, printed_line
 from lab.machine import Machine
 from lab.here import BASE, HERE
 from lab.util import LabError, output
@@ -250,7 +250,7 @@ def resume(which, memory):
             scenario.hibernate(machine)
         with Machine(f"{name}-2", LOGS, board, boot,
                      Watch(plugin(), spans=vmlinux(which).resume_spans())) as machine:
-            machine.expect(r"LAB RESUMED 0\r", 5 * PATIENCE, "the resumed shell")
+            machine.expect(printed_line("LAB RESUMED 0"), 5 * PATIENCE, "the resumed shell")
             entries = machine.reported()
     finally:
         swap.unlink()

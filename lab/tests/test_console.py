@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The lines on a machine's console that fail its test, as v5.10 prints them. Each is found by
-itself, because it may be the last before the machine stops."""
+"""What a machine's console prints: the lines that fail its test, as v5.10 prints them, each found by
+itself, because it may be the last before the machine stops; and what the guest answers."""
 
 import re
+import sys
 
 import pytest
 
-from lab.console import TROUBLE, WORD
+from lab.console import PROMPT, TROUBLE, Console, printed_line, without_messages
 
 STAMP = "[   12.345678] "
 REPORTS = {
@@ -85,10 +86,35 @@ def test_no_trouble(line):
     assert not TROUBLE.search(f"{STAMP}{line}\r\n")
 
 
-@pytest.mark.parametrize("text, word", [
-    ("LAB RESUMED 0\r\n", "0"), (f"LAB RESUMED 0{STAMP}PM: done\r\n", "0"),
-    ("LAB RESUMED 12\r\n", "12"), ("LAB RESUMED 1", None), (f"LAB RESUMED {STAMP}PM", None)])
-def test_word(text, word):
-    """A message of the kernel may follow the word at once. Half a word does not match."""
-    found = re.search(rf"LAB RESUMED {WORD}", text)
-    assert (found and found[1]) == word
+SAYS = f"{STAMP}PM: done\r\n{STAMP}lab\r\n"
+
+
+def broken(text):
+    """The text whole, with messages between any two of its characters, and between all of them."""
+    yield text
+    for i in range(len(text) + 1):
+        yield text[:i] + SAYS + text[i:]
+    yield SAYS.join(text)
+
+
+def test_line_in_parts():
+    """Messages of the kernel may stand anywhere in a line of the guest. A part of a line is not
+    taken for the whole."""
+    line = "LAB RESUMED 12\r\r\n"
+    for text in broken(line):
+        found = re.search(printed_line("LAB RESUMED "), text)
+        assert found and without_messages(found[1]) == "12", text
+    for text in broken(line[:-1]):
+        assert not re.search(printed_line("LAB RESUMED "), text), text
+
+
+def test_shell_in_parts(tmp_path):
+    """A command's marks, status and prompt may have messages in them."""
+    guest = tmp_path / "guest.py"
+    for text in zip(broken("LAB1 BEGIN\r\n"), broken("LAB1 END 10\r\n"), broken(PROMPT)):
+        guest.write_text(f"input(); print({text!r}[0] + 'said\\r\\n', end='');"
+                         f"print({text!r}[1] + {text!r}[2], end='', flush=True); input()")
+        console = Console(tmp_path / "log")
+        console.start([sys.executable, str(guest)])
+        assert console.sh("true", check=False).replace(SAYS.replace("\r", ""), "") == "said\n"
+        console.end()

@@ -32,13 +32,13 @@ def hiding(request, pagealloc):
 
 def right(machine):
     """How many pages hold what the kernel that runs has filled them with."""
-    return machine.sh(f"cat {PARAMETERS}/right").split()
+    return machine.answer(f"cat {PARAMETERS}/right").split()
 
 
 def load_tiny(machine):
     """Load the tiny kernel to hidden memory."""
     scenario.mount(machine)
-    said = machine.sh(f"kload {TINY:#x} {TINY_PAGES} /mnt/tiny {GOOD:#x}", check=False)
+    said = machine.answer(f"kload {TINY:#x} {TINY_PAGES} /mnt/tiny {GOOD:#x}", check=False)
     assert said.split() == ["loaded"], said
 
 
@@ -76,7 +76,7 @@ def test_destination(hiding):
     be loaded over a loaded crash kernel, which is hidden as well."""
     with hiding.booted(append=f"{HIDDEN} {scenario.CRASH}") as machine:
         for address, pages in ((POOL, 1), (OTHERS - PAGE, 1), (OTHERS, 1), (POOL, 2 * HALF)):
-            said = machine.sh(f"kload {address:#x} {pages}", check=False)
+            said = machine.answer(f"kload {address:#x} {pages}", check=False)
             assert said.split() == ["loaded"], f"{address:#x}: {said}"
         scenario.load(machine, "-s -p", "initramfs.cpio")
         start = region(machine, "Crash kernel")
@@ -108,5 +108,5 @@ def test_resume_over_crash_kernel(hiding):
             machine.send(f"cat /sys/class/block/{scenario.SWAPPED[5:]}/dev >/sys/power/resume")
             found = machine.expect(r"Failing to resume: destination page at (0x\w+) is not mapped")
             assert start <= int(found.group(1), 16) < start + 128 * MIB
-            machine.expect("lab# ", what="the shell")
+            machine.wait_prompt()
             assert right(machine) == ["reserved", f"{HALF}", "others", f"{HALF}"]

@@ -61,7 +61,7 @@ def lost_each(machine, command, times=CYCLES):
 def region(machine, name):
     """First address of a region of /proc/iomem."""
     return int(re.search(rf"([0-9a-f]+)-[0-9a-f]+ : {name}",
-                         machine.sh("cat /proc/iomem")).group(1), 16)
+                         machine.answer("cat /proc/iomem")).group(1), 16)
 
 
 def refuse(machine, arguments, address, what):
@@ -103,7 +103,7 @@ def test_hole_edges(el1_rig):
             refuse(machine, f"{address:#x}", address, f"page {page} of the hole")
         for address in (middle - TABLE, middle - 3 * 4096, middle + 2 * 4096,
                         middle + TABLE - 4096):
-            assert machine.sh(f"kload {address:#x}").split() == ["loaded"], f"{address:#x}"
+            assert machine.answer(f"kload {address:#x}").split() == ["loaded"], f"{address:#x}"
 
 
 def test_good_destinations_load(rig):
@@ -111,7 +111,7 @@ def test_good_destinations_load(rig):
     text of the running kernel, which is read-only in the linear map and writable in the copy."""
     with rig.booted() as machine:
         for address in (GOOD, region(machine, "Kernel code")):
-            assert machine.sh(f"kload {address:#x}").split() == ["loaded"]
+            assert machine.answer(f"kload {address:#x}").split() == ["loaded"]
 
 
 def test_load_and_unload_give_all_back(request):

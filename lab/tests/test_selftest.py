@@ -8,7 +8,7 @@ import pytest
 
 from lab import board, build, scenario, selftest, tap
 from lab.board import Board, Boot
-from lab.console import KERNEL_LINE
+from lab.console import printed, printed_line
 from lab.machine import Machine
 from lab.selftest import MEMORY, PROGRAMS, leaks, lockdep
 from lab.here import TEST_LOGS
@@ -105,8 +105,8 @@ def test_handover(rig):
         machine.send("/mnt/kexec_handover /mnt/Image /mnt/initramfs.cpio "
                      f"\"$(cat /proc/cmdline)\" {MIB}")
         machine.expect("Bye!", what="the old kernel's last word")
-        machine.expect(r"TAP version 13\r", what="kexec_handover in the new kernel")
-        machine.expect(r"Totals: ", what="its end")
+        machine.expect(printed_line("TAP version 13"), what="kexec_handover in the new kernel")
+        machine.expect(printed("Totals: "), what="its end")
         said = tap.kselftest("\n".join(machine.child.before.replace("\r", "").splitlines()))
         assert [(name, good) for name, good, _ in said] == [("command_line", True),
                                                             ("numbers", True)]
@@ -136,7 +136,7 @@ def test_memory_of_drivers(el1_rig):
     with with_programs("selftest-iomem", el1_rig, MEMORY) as machine:
         machine.wait_ready()
         machine.sh("mkdir /tmp/disk; mount -t ext2 -o ro /dev/vdb /tmp/disk")
-        table = KERNEL_LINE.sub("", machine.sh("cat /proc/iomem"))
+        table = machine.answer("cat /proc/iomem")
         start, end = (int(address, 16) for address in
                       re.search("^(.*)-(.*) : System RAM$", table, re.M).groups())
         middle = end + 1 - MIB * (1 << 20)
