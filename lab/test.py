@@ -9,6 +9,7 @@ little. They run only if that word is given.
 """
 
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -19,6 +20,8 @@ from lab.base import BASES
 from lab.here import BASE, HERE
 from lab.util import CPUS, LAB, TOP, LabError, main, output, remove, say
 
+# What conftest prints at the end of the tests of a base.
+COUNT = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
 
 # Configurations of the series that files of tests are about.
@@ -95,6 +98,26 @@ def one_base(words):
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 
 
+def end_of(lines):
+    """How the tests of a base ended: their numbers, the whole error that stopped them, or the last
+    line."""
+    errors = [at for at, line in enumerate(lines) if line.startswith("error: ")]
+    if COUNT.fullmatch(lines[-1]) or not errors:
+        return lines[-1]
+    more = itertools.takewhile(lambda line: line.startswith("  "), lines[errors[-1] + 1:])
+    return "\n".join([lines[errors[-1]], *more])
+
+
+def total(ends):
+    """The line for all bases together."""
+    counts = [found.groups() for end in ends if (found := COUNT.fullmatch(end))]
+    passed, failed, skipped = (sum(map(int, column)) for column in zip((0, 0, 0), *counts))
+    stopped = len(ends) - len(counts)
+    return (f"{passed} passed, {failed} failed, {skipped} skipped"
+            + (f"; the tests of {stopped} of {len(ends)} bases did not run to their end"
+               if stopped else ""))
+
+
 def every_base(words):
     """The same for one base after the other, of those that have such tests."""
     bases = [base for base in BASES if matching(words, base)] or none(words, BASES)
@@ -103,18 +126,16 @@ def every_base(words):
         say(f"{number}/{len(bases)}: {base}")
         with subprocess.Popen([sys.executable, "-m", "lab.test", *words], cwd=TOP, text=True,
                               env=environment(base), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE) as tests:
-            line = ""
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as tests:
+            lines = [""]
             for line in tests.stdout:
                 print(line, end="", flush=True)
-        ends[base] = line.strip(), tests.returncode
+                lines.append(line.rstrip())
+        ends[base] = end_of(lines), tests.returncode
     print()
     for base, (line, code) in ends.items():
         print(f"{base:8}{line}" + (f" (exit status {code})" if code else ""))
-    numbers = [re.findall(r"\d+", line)[:3] for line, _ in ends.values()]
-    count = [sum(map(int, column)) for column in zip(*numbers)]
-    print("{} passed, {} failed, {} skipped".format(*count) if len(count) == 3 else
-          "not all bases came to their end", flush=True)
+    print(total([line for line, _ in ends.values()]), flush=True)
     return 1 if any(code for _, code in ends.values()) else 0
 
 

@@ -25,6 +25,19 @@ def test_bases():
     assert not set(test.chosen(["cfi"], "v7.3")) & set(test.chosen([]))
 
 
+def test_total():
+    """Bases are added up. One whose tests were stopped is told with its error, not counted."""
+    good = "969 passed, 0 failed, 5 skipped"
+    error = "error: building the kernel failed (log: x):"
+    assert test.end_of(["error: of a test", good]) == good
+    assert test.end_of([error, "  a.c", "[ 345.3s] built the series kernel in 300 s"]) == \
+        f"{error}\n  a.c"
+    assert test.total([good, "30 passed, 7 failed, 2 skipped"]) == \
+        "999 passed, 7 failed, 7 skipped"
+    assert test.total([good, error]) == (f"{good}; the tests of 1 of 2 bases did not run to their "
+                                         "end")
+
+
 def test_printed_names():
     """A name chooses what it is the name of, as it is printed."""
     cell = next(cell for cell in CELLS if not cell.row.soak and "-" in cell.row.name)
