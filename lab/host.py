@@ -39,19 +39,21 @@ def cross_compile():
     return "" if platform.machine() == "aarch64" else "aarch64-linux-gnu-"
 
 
-def missing_packages():
+def missing_packages(bases):
     """The Debian packages that are not installed."""
-    wanted = [*PACKAGES, *BASE.packages, *(CROSS_PACKAGES if cross_compile() else [])]
+    wanted = [*PACKAGES, *(CROSS_PACKAGES if cross_compile() else []),
+              *dict.fromkeys(name for base in bases for name in base.packages)]
     listed = output(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n",
                      *wanted], ok=(0, 1))
     installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
     return [name for name in wanted if name not in installed]
 
 
-def missing_tools():
+def missing_tools(bases):
     """The tools that are not on PATH, for a machine without Debian packages."""
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    wanted = [*TOOLS, *BASE.compilers.values(), cross_compile() + "gcc"]
+    wanted = [*TOOLS, cross_compile() + "gcc",
+              *dict.fromkeys(tool for base in bases for tool in base.compilers.values())]
     return [tool for tool in wanted if not shutil.which(tool, path=path)]
 
 
@@ -93,18 +95,18 @@ def check_qemu():
                        "which the lab counts a guest's accesses with")
 
 
-def ensure():
-    """See that the machine has what the lab needs: install it, or say how to."""
+def ensure(bases):
+    """See that the machine has what the lab needs for these bases: install it, or say how to."""
     if not shutil.which("dpkg-query"):
-        if missing := missing_tools():
+        if missing := missing_tools(bases):
             raise LabError(f"this machine lacks {', '.join(missing)}; install them (the lab knows "
                            "only Debian's packages)")
-    elif missing := missing_packages():
+    elif missing := missing_packages(bases):
         if os.geteuid() != 0:
             raise LabError("Debian packages are missing; run: sudo apt-get install "
                            f"--no-install-recommends {' '.join(missing)}")
         with locked("host"):
-            if missing := missing_packages():
+            if missing := missing_packages(bases):
                 install(missing)
     check_python()
     check_qemu()
@@ -112,7 +114,7 @@ def ensure():
 
 def command(_):
     """make host"""
-    ensure()
+    ensure([BASE])
     say("this machine has what the lab needs")
 
 

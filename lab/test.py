@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 
-from lab import grid, matrix, scenario
+from lab import grid, host, matrix, scenario
 from lab.base import BASES
 from lab.here import BASE, HERE
 from lab.util import CPUS, LAB, TOP, LabError, main, output, remove, say
@@ -121,6 +121,8 @@ def total(ends):
 def every_base(words):
     """The same for one base after the other, of those that have such tests."""
     bases = [base for base in BASES if matching(words, base)] or none(words, BASES)
+    # `make host`, which came before, is for one base.
+    host.ensure([BASES[base] for base in bases])
     ends = {}
     for number, base in enumerate(bases, 1):
         say(f"{number}/{len(bases)}: {base}")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which tests `make test` and its like run."""
 
+import pytest
+
 from lab import matrix, test
+from lab.util import LabError
 
 CELLS = matrix.cells()
 
@@ -23,6 +26,15 @@ def test_bases():
         names = test.chosen([], name)
         assert names and all("test_matrix.py::" in test for test in names)
     assert not set(test.chosen(["cfi"], "v7.3")) & set(test.chosen([]))
+
+
+def test_packages(monkeypatch):
+    """The packages of all bases are asked for before the tests of the first begin."""
+    def ensure(bases):
+        raise LabError(" ".join(one.name for one in bases))
+    monkeypatch.setattr(test.host, "ensure", ensure)
+    with pytest.raises(LabError, match="^v5.10 v6.12 v7.3$"):
+        test.every_base([])
 
 
 def test_total():
