@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a machine's console prints. First the lines that fail its test, as v5.10 prints them. Each is
-found by itself, because it may be the last before the machine stops. Then what the guest
+"""What a machine's console prints. First the lines that fail its test, as v5.10 prints them. Each
+is found by itself, because it may be the last before the machine stops. Then what the guest
 answers."""
 
 import re
