@@ -76,8 +76,8 @@ def command(_):
     if level not in LEVELS:
         raise LabError(f"no LEVEL is called {level}: {', '.join(LEVELS)}")
     if level == "kvm" and not kvm_works():
-        raise LabError("LEVEL=kvm takes an arm64 host with a /dev/kvm that you may use; el1, nvhe and "
-                       "vhe are emulated and run anywhere")
+        raise LabError("LEVEL=kvm takes an arm64 host with a /dev/kvm that you may use; el1, nvhe "
+                       "and vhe are emulated and run anywhere")
     kernel = os.environ.get("KERNEL") or "series"
     if kernel not in ("series", "base"):
         raise LabError(f"no KERNEL is called {kernel}: series or base")
