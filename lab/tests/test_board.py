@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from lab import run
 from lab.board import RAM, VERSAL, Board, Boot, Files, Watch, arguments
 from lab.util import LabError
 
@@ -47,6 +48,14 @@ def test_whole():
 def test_words(board, words):
     """What the description of a machine adds."""
     assert words in told(board, Watch("/plugin"))
+
+
+def test_kvm_refused(monkeypatch):
+    """make run says at once that this host has no KVM."""
+    monkeypatch.setattr(run, "kvm_works", lambda: False)
+    monkeypatch.setenv("LEVEL", "kvm")
+    with pytest.raises(LabError, match="arm64 host"):
+        run.command([])
 
 
 def test_kvm():

@@ -91,7 +91,7 @@ SAYS = f"{STAMP}PM: done\r\n{STAMP}lab\r\n"
 
 
 def broken(text):
-    """The text whole, with messages between any two of its characters, and between all of them."""
+    """The text whole, with messages at each place in it, and between all of its characters."""
     yield text
     for i in range(len(text) + 1):
         yield text[:i] + SAYS + text[i:]
