@@ -4,6 +4,7 @@
 import concurrent.futures
 import functools
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -231,6 +232,13 @@ def symbols(vmlinux):
     """{name: address} of a kernel."""
     lines = output([f"{host.cross_compile()}nm", vmlinux]).splitlines()
     return {name: int(address, 16) for address, _, name in map(str.split, lines)}
+
+
+def asm_offset(out, name):
+    """The offset of a field by which a kernel's assembly finds it, None where it needs none."""
+    text = (out / "include/generated/asm-offsets.h").read_text()
+    found = re.search(rf"^#define {name} (\d+) ", text, re.MULTILINE)
+    return int(found.group(1)) if found else None
 
 
 def tag(which):

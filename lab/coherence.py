@@ -25,18 +25,20 @@ POC_DOMAINS = ("sy", "osh")
 MEMORY = 256                    # MiB
 ENOUGH = 200_000                # steps; no trace here takes a tenth of it
 EL2_VECTORS = 0x800             # bytes
-# Registers when relocation begins: the page of zeroes, the line size
+# Registers when v5.10's relocation begins: the page of zeroes, the line size
 X_ZEROES, X_LINE = 1, 3
-# The page of zeroes when the code that resumes begins, and where that is
+# The page of zeroes when the code that resumes begins
 X_ZEROES_RESUME = 5
-RESUME_CODE = PAGE
+RESUME_CODE = PAGE              # where v5.10 maps that code; mainline's is at its physical address
 
 
 class TableSwitch:
     """Break-before-make of a TTBR: between two tables a page of zeroes, and an empty TLB, for
-    what it holds of the old ones may be used instead of the new."""
+    what it holds of the old ones may be used instead of the new. The page of zeroes is in use from
+    the isb on. So an earlier tlbi does not count. Nothing after the dsb takes effect before it, so
+    the write of the other tables needs no isb before it."""
 
-    STEPS = ("in use", "zeroes", "tlbi", "dsb", "isb")
+    STEPS = ("in use", "zeroes", "isb", "tlbi", "dsb")
 
     def __init__(self, name):
         self.name = name
@@ -316,12 +318,23 @@ def trace_load(stub, judge, log, where):
     """Step through what writes code when an image is loaded, and see that it can be
     executed by any mapping, with the MMU off; return the (physical address, size) of each."""
     pages = []
+    stub.run_to(where["machine_kexec_post_load"])
+    back = stub.registers()[0][30]
     if judge.above:
         # The compiler may have put trans_pgd_copy_code() into it.
         _, result, _ = trace_function(stub, judge, log, where["trans_pgd_copy_el2_vectors"])
-        pages.append((stub.word(result) | stub.word(result + 4) << 32, EL2_VECTORS))
-    page, _, size = trace_function(stub, judge, log, where["trans_pgd_copy_code"])
-    pages.append((stub.physical(page), size))
+        pages.append((stub.number(result), EL2_VECTORS))
+    if "trans_pgd_copy_code" in where:
+        page, _, size = trace_function(stub, judge, log, where["trans_pgd_copy_code"])
+        pages.append((stub.physical(page), size))
+    else:
+        # Mainline copies the code, maps it, and then cleans it.
+        stub.run_to(where["trans_pgd_idmap_page"])
+        trace = Trace(stub, judge, log)
+        size = where["__relocate_new_kernel_end"] - where["__relocate_new_kernel_start"]
+        pages.append((trace.physical(trace.registers[3]), size))
+        judge.forget(*pages[-1])
+        trace.until(lambda: trace.pc == back, "the end of the load")
     for page, size in pages:
         judge.need_all(judge.granules(page, size), judge.kernel_el, f"loading code at {page:#x}")
     return pages
@@ -364,10 +377,9 @@ def goes_by(stub, switch, zeroes):
 
 def hand_over(machine, where, judge, pages, log, line):
     """Step from machine_kexec() to the first instruction of the tiny kernel."""
-    code = int(scenario.relocation_code(machine)[0], 16)
+    code = scenario.code_page(machine)
     if code not in [page for page, _ in pages]:
-        raise LabError(f"the relocation code at {code:#x} was not put there by "
-                       "trans_pgd_copy_code()")
+        raise LabError(f"the relocation code at {code:#x} is not the code whose copying was seen")
     machine.sh('for f in machine_kexec trans_pgd; do echo "file $f.c -p" '
                ">/sys/kernel/debug/dynamic_debug/control; done; dmesg -n 4")
     for page, size in pages:
@@ -382,7 +394,9 @@ def hand_over(machine, where, judge, pages, log, line):
         goes_by(stub, judge.ttbr0, trace.physical(where["reserved_pg_dir"]))
         trace.until(lambda: trace.pc == code, "the relocation code")
         judge.relocating = True
-        goes_by(stub, judge.ttbr1, trace.registers[X_ZEROES])
+        field = build.asm_offset(build.kernel("series"), "KIMAGE_ARCH_ZERO_PAGE")
+        goes_by(stub, judge.ttbr1, trace.registers[X_ZEROES] if field is None
+                else stub.number(trace.registers[0] + field))
         if line:
             judge.line = line
             stub.set_register(X_LINE, line)
@@ -406,11 +420,16 @@ def resumed(name, level, logs):
         with rig.machine("-2", gdb="wait", **options) as machine, \
                 open(machine.log.with_suffix(".trace"), "w", encoding="utf-8") as log:
             with Stub(machine) as stub:
-                stub.run_to(where["trans_pgd_map_page"])
+                if mapper := where.get("trans_pgd_map_page"):
+                    stub.run_to(mapper)
+                    code = RESUME_CODE
+                else:
+                    stub.run_to(where["trans_pgd_idmap_page"])
+                    code = stub.physical(stub.registers()[0][3])
                 stub.run_to(stub.registers()[0][30])
                 trace = Trace(stub, judge, log)
                 goes_by(stub, judge.ttbr0, trace.physical(where["reserved_pg_dir"]))
-                trace.until(lambda: trace.pc == RESUME_CODE, "the code that restores memory")
+                trace.until(lambda: trace.pc == code, "the code that restores memory")
                 goes_by(stub, judge.ttbr1, trace.registers[X_ZEROES_RESUME])
                 trace.until(lambda: judge.ttbr1.switches, "the copy of the linear map")
             rig.resume(machine)

@@ -160,6 +160,13 @@ def prepare(kernels=(), payload=PAYLOAD):
         guest.initramfs()
 
 
+def code_page(machine):
+    """Physical address of the loaded image's page of relocation code, by debugfs: the page is
+    mapped at its physical address."""
+    shown = machine.answer("cat /sys/kernel/debug/kexec_page_tables").partition("Copy of")[0]
+    return int(re.findall(r"^0x([0-9a-f]+)-.* x ", shown, re.MULTILINE)[-1], 16)
+
+
 def relocation_code(machine):
     """Physical addresses, as text, of the loaded image's relocation code and of the top
     table of its copy of the linear map."""

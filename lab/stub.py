@@ -125,6 +125,10 @@ class Stub:
         """Four bytes of memory at a virtual address."""
         return int.from_bytes(self.memory(address, 4), "little")
 
+    def number(self, address):
+        """Eight bytes of memory at a virtual address."""
+        return int.from_bytes(self.memory(address, 8), "little")
+
     def physical_memory(self, address, size):
         """Memory at a physical address, at most a page."""
         self.expect("Qqemu.PhyMemMode:1", "OK")

@@ -94,13 +94,19 @@ def copy_tree(folder, monkeypatch, *patterns):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Keep only the tests of the base. BASES in a file names its bases; without it, the base is
-    v5.10. Tests that take minutes go first, so that no worker is left alone with one."""
+    """Keep only the tests of the base. The marker bases() names the bases of a test or a file;
+    without it, the base is v5.10. Tests that take minutes go first, so that no worker is left
+    alone with one."""
     others = [item for item in items
-              if BASE.name not in getattr(item.module, "BASES", (V5_10.name,))]
+              if BASE.name not in getattr(item.get_closest_marker("bases"), "args", (V5_10.name,))]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in set(others)]
     items.sort(key=lambda item: not re.search(r"\[(often|long)-", item.nodeid))
+
+
+def pytest_configure(config):
+    """Tell pytest of the marker."""
+    config.addinivalue_line("markers", "bases(name, ...): the bases that a test is of")
 
 
 def pytest_unconfigure(config):

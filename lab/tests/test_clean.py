@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-from lab import build, coherence, host, insn
+from lab import base, build, coherence, host, insn
 from lab.here import TEST_LOGS
 from lab.util import LabError, output
 
+EVERY_BASE = pytest.mark.bases(*base.BASES)
 LEVELS = ["el1", "nvhe", "vhe"]     # KVM's registers are not the stub's to step
 PAGES = 5                           # the tiny kernel's, and its device tree
 # What binutils calls instructions that access memory, and those that only store.
@@ -18,6 +19,7 @@ ACCESSES = re.compile(r"(ld|st|cas|swp)[a-z0-9]*$")
 STORES = re.compile(r"(st|cas|swp|ld(add|clr|eor|set))")
 
 
+@EVERY_BASE
 @pytest.mark.parametrize("level", LEVELS)
 def test_clean(level):
     """Whatever is executed or loaded with the MMU off was cleaned to the PoC after the last store
@@ -29,6 +31,7 @@ def test_clean(level):
     assert (judge.ttbr0.switches, judge.ttbr1.switches) == (1, 1)
 
 
+@EVERY_BASE
 @pytest.mark.parametrize("level", LEVELS)
 def test_resume_switches_tables(level):
     """A resume, stepped through in the same way, also empties the TLB between two sets of tables:

@@ -7,8 +7,10 @@ A report of trouble on the console of a machine fails its test.
 
 import pytest
 
-from lab import scenario
+from lab import base, scenario
 from lab.util import LabError
+
+EVERY_BASE = pytest.mark.bases(*base.BASES)
 
 
 def test_purgatory(el1_rig):
@@ -18,6 +20,7 @@ def test_purgatory(el1_rig):
         scenario.prove_mmu_on(machine, scenario.kexec(machine, "-c"))
 
 
+@EVERY_BASE
 def test_five_handovers(rig):
     """Each kernel loads the next one, by either call."""
     with rig.booted() as machine:
@@ -26,6 +29,7 @@ def test_five_handovers(rig):
             scenario.prove_mmu_on(machine, figures)
 
 
+@EVERY_BASE
 def test_hibernate_twice_then_kexec(rig):
     """Memory and a process survive two resumes; the resumed kernel still hands over."""
     with rig.swap() as swap:
@@ -40,6 +44,7 @@ def test_hibernate_twice_then_kexec(rig):
             scenario.prove_mmu_on(machine, scenario.kexec(machine))
 
 
+@EVERY_BASE
 def test_loaded_image_survives_hibernation(rig):
     """An image loaded before hibernation is handed over to after it."""
     with rig.resumed(before=lambda machine: scenario.load(machine, "-s -l")) as (machine, _):

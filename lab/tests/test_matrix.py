@@ -5,7 +5,7 @@ import pytest
 
 from lab import base, matrix
 
-BASES = tuple(base.BASES)       # that these tests are of
+pytestmark = pytest.mark.bases(*base.BASES)
 
 CELLS = matrix.cells()
 

@@ -3,8 +3,13 @@
 
 import re
 
-from lab import board, scenario
+import pytest
+
+from lab import base, board, scenario
 from lab.console import PATIENCE
+from lab.here import BASE
+
+pytestmark = pytest.mark.bases(*base.BASES)
 
 SHOWN = "/sys/kernel/debug/kexec_page_tables"
 LINE = re.compile(r"^0x([0-9a-f]+)-0x([0-9a-f]+) +\S+ (?:PTE|PMD|PUD|PGD) (.*)$", re.MULTILINE)
@@ -29,14 +34,16 @@ def test_tables_shown(rig):
         assert not shown(machine)
         scenario.load(machine, "-s -l")
         code, copy = shown(machine)
-        where = int(scenario.relocation_code(machine)[0], 16)
-        assert [(first, behind) for first, behind, _ in code] == [(where, where + 4096)]
-        assert re.search(r"\bro x\b", code[0][2]), code
+        ((first, behind, attributes),) = code
+        assert behind - first == 4096
+        assert re.search(r"\bro x\b", attributes), code
+        if BASE.tells_parts:
+            assert first == int(scenario.relocation_code(machine)[0], 16)
         for first, behind, attributes in copy:
             assert re.search(r"\bRW NX\b.*\bMEM/NORMAL", attributes), (first, attributes)
-        # All memory but the crash kernel's segments, which are in 128 MiB.
+        # All memory. On v5.10 the crash kernel's segments are left out, which are in 128 MiB.
         mapped = sum(behind - first for first, behind, _ in copy) >> 20
-        assert board.MEMORY - 128 <= mapped < board.MEMORY
+        assert board.MEMORY - 128 <= mapped <= board.MEMORY
         assert any(" BLK " in f" {attributes} " for _, _, attributes in copy)
         machine.sh("kexec -s -u")
         assert not shown(machine)
