@@ -18,20 +18,20 @@
 #include <asm/virt.h>
 
 /*
- * What __cpu_soft_restart() clears. SCTLR_ELx_FLAGS is the same, but trees with
- * newer code have no such name.
+ * The bits that __cpu_soft_restart() clears. SCTLR_ELx_FLAGS has the same
+ * value, but trees with newer code do not have that name.
  */
 #define SCTLR_OFF	(SCTLR_ELx_M | SCTLR_ELx_C | SCTLR_ELx_I | \
 			 SCTLR_ELx_A | SCTLR_ELx_SA | SCTLR_ELx_IESB)
 
-/* Bytes that are copied, and then cleaned as a cache line, at a time */
+/* Bytes that are copied at a time, and then cleaned as one cache line */
 #define STRIDE	64
 
 /*
- * Copy STRIDE bytes from x1 to x0 + STRIDE and advance both. Clean what was
- * written to the PoC, as booting.rst asks, and invalidate it. While the MMU is
- * on a clean line may come back: the new kernel invalidates what it writes
- * past the cache itself.
+ * Copy STRIDE bytes from x1 to x0 + STRIDE and advance both. Clean and
+ * invalidate what was written, to the PoC, as booting.rst demands. While the
+ * MMU is on, a clean line may be fetched again. The new kernel itself
+ * invalidates the memory that it writes with its MMU off.
  */
 	.macro	copy_and_clean
 	ldp	x4, x5, [x1], #STRIDE
@@ -54,16 +54,16 @@
  *	x3: smallest D-cache line of the system, in bytes
  *	x4: conduit of PSCI SYSTEM_RESET, or SMCCC_CONDUIT_NONE
  *
- * A copy of this code runs in a page that is not overwritten, mapped in TTBR0
- * at its physical address. But for that page, the image's list and sources and
- * the tables, all may be overwritten once the first page has been copied: there
- * is no stack, no literal and no call, and what is needed of the kimage is in
- * registers by then.
+ * A copy of this code runs in a page that is not overwritten. TTBR0 maps that
+ * page at its physical address. Once the first page has been copied, all other
+ * memory may be overwritten, except for the image's list, its sources and the
+ * tables. So there is no stack, no literal and no call. What is needed of the
+ * kimage is in registers by then.
  *
- * Pages are read and written through the copy of the linear map with caches
- * on, and cleaned to the PoC, as the new kernel starts with its MMU off. The
- * MMU goes off last. An exception meanwhile resets the machine, through vectors
- * in the same page.
+ * Pages are read and written through the copy of the linear map, with the
+ * caches on. They are cleaned to the PoC, because the new kernel starts with
+ * its MMU off. The MMU is switched off as the last step. An exception before
+ * that resets the machine, through vectors in the same page.
  *
  *	x15: linear map address minus physical address
  *	x16: entry of the image's list
@@ -75,7 +75,7 @@
  *	x27: device tree, physical, or 0
  *	x28: EL2 vectors, physical, or 0
  */
-	.align	11				// as the vectors need it
+	.align	11				// alignment of the vectors
 SYM_CODE_START(arm64_relocate_new_kernel)
 	mov	x15, x2
 	mov	x18, x3
@@ -99,8 +99,8 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	tbz	x16, IND_SOURCE_BIT, .Lnot_source
 
 	/*
-	 * Cleaning every STRIDE bytes reaches every line of that size or more:
-	 * the last clean of a line comes after the last store to it.
+	 * One clean for every STRIDE bytes reaches every line of that size or
+	 * more. The last clean of a line comes after the last store to it.
 	 */
 	sub	x0, x19, #STRIDE
 	add	x19, x19, #PAGE_SIZE
@@ -114,7 +114,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	cmp	x18, #STRIDE
 	b.hs	.Lnext
 
-	/* Lines are smaller: clean each. */
+	/* The lines are smaller. Clean each of them. */
 	sub	x0, x19, #PAGE_SIZE
 .Lclean:
 	dc	civac, x0
@@ -133,8 +133,8 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	b	.Lnext
 
 .Ldone:
-	dsb	sy				// the cleaning is done
-	ic	iallu				// no stale instruction remains
+	dsb	sy				// complete the cleaning
+	ic	iallu				// no stale instructions
 	dsb	nsh
 	isb
 
@@ -145,7 +145,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	msr	sctlr_el1, x0
 	isb
 
-	/* Enter the new kernel as Documentation/arm64/booting.rst asks. */
+	/* Enter the new kernel as Documentation/arm64/booting.rst demands. */
 	cbz	x28, .Lenter
 	mov	x0, #HVC_SOFT_RESTART
 	mov	x1, x26
@@ -153,7 +153,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	mov	x3, xzr
 	mov	x4, xzr
 	hvc	#0
-	/* Only an EL2 that has no such call returns. The entry is at EL1 then. */
+	/* An EL2 without this call returns. Enter the kernel at EL1 then. */
 .Lenter:
 	mov	x0, x27
 	mov	x1, xzr
@@ -161,7 +161,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	mov	x3, xzr
 	br	x26
 
-/* Where every exception leads: better a reset than a machine that hangs. */
+/* Every exception ends here. A reset is better than a machine that hangs. */
 .Lreset:
 	mov_q	x0, PSCI_0_2_FN_SYSTEM_RESET
 	cmp	x20, #KEXEC_RESET_HVC
@@ -176,7 +176,7 @@ SYM_CODE_START(arm64_relocate_new_kernel)
 	wfe
 	b	.Lno_reset
 
-	/* Code that does not fit before the vectors is an error of the build. */
+	/* The build fails if the code does not fit before the vectors. */
 	.org	arm64_relocate_new_kernel + SZ_2K
 .Lvectors:
 	.rept	16

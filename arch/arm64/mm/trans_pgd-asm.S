@@ -11,25 +11,26 @@
 /*
  * trans_pgd_enter - jump to code that a transitional page table maps
  *
- *	x0 to x5: what the code gets in the same registers
- *	x6: address of the code, not a function of the kernel
+ *	x0 to x5: passed to the code in the same registers
+ *	x6: address of the code, which is not a function of the kernel
  *
- * A call through a pointer would do, but for compilers that check such calls
- * (CFI). They look for the type of a function in front of it, or for its address
- * in a table, and the copy of the code in a page of its own has neither.
+ * This is in assembly because of compilers that check calls through pointers
+ * (CFI). They look for the type of a function in front of it, or for its
+ * address in a table. The copy of the code in a page of its own has neither.
  */
 SYM_FUNC_START(trans_pgd_enter)
 	br	x6				// no return
 SYM_FUNC_END(trans_pgd_enter)
 
 /*
- * A kernel that runs at EL1 and was booted at EL2 leaves the hyp-stub there.
- * Its text goes when memory is overwritten, so these vectors, in a page of
- * their own, stand in for it. They speak the hyp-stub's protocol, but for
- * HVC_RESET_VECTORS: there is nothing to go back to.
+ * A kernel that was booted at EL2 and runs at EL1 leaves the hyp-stub at EL2.
+ * The text of the hyp-stub may be overwritten. These vectors replace it, in a
+ * page of their own. They implement the protocol of the hyp-stub, except for
+ * HVC_RESET_VECTORS, because there is nothing to go back to.
  *
- * Every handler fits into its slot of the table. So the table is all there is,
- * runs wherever it is copied to and needs no data. EL2 has its MMU off.
+ * Every handler fits into its slot of the table. So the table is complete in
+ * itself, needs no data, and runs wherever it is copied to. EL2 has its MMU
+ * off.
  */
 	.macro	unexpected
 	.align	7
@@ -58,9 +59,11 @@ SYM_CODE_START(trans_pgd_el2_vectors)
 	eret
 
 	/*
-	 * x1: where to go, by physical address; x2 to x4: its x0 to x2. EL1 has
-	 * invalidated its instructions, which with a VMID-aware cache need not
-	 * be those that were fetched here.
+	 * x1: physical address to branch to
+	 * x2 to x4: passed to it in x0 to x2
+	 *
+	 * EL1 has invalidated its instruction cache. With a VMID-aware cache
+	 * that need not reach the lines that were fetched at EL2.
 	 */
 .Lsoft_restart:
 	ic	iallu

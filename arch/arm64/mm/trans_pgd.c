@@ -2,16 +2,18 @@
 /*
  * Transitional page tables
  *
- * kexec and the resume from hibernation overwrite memory wholesale, the page
- * tables included. Meanwhile the CPU runs on tables made here, of pages that
- * nothing overwrites: one page of code in TTBR0 and a copy of the linear map
- * in TTBR1.
+ * kexec and the resume from hibernation overwrite memory, the page tables
+ * included. Meanwhile the CPU uses the tables made here, in pages that nothing
+ * overwrites: TTBR0 maps one page of code, and TTBR1 has a copy of the linear
+ * map.
  *
- * The pages belong to the caller's allocator, in success and in failure. The
- * caller gives them back as it does with its other pages, all at once; nothing
- * is freed here. Nothing is locked here either: both callers run with the
- * linear map as it is at that time, and the tables hold physical addresses
- * that do not follow it afterwards.
+ * The pages belong to the caller's allocator, whether a function succeeds or
+ * fails. Nothing is freed here. The caller frees all pages at once, together
+ * with its other pages.
+ *
+ * Nothing is locked here. Both callers use the linear map as it is at that
+ * time. The tables hold physical addresses and do not follow later changes of
+ * the linear map.
  */
 #define pr_fmt(fmt) "trans_pgd: " fmt
 
@@ -32,7 +34,7 @@
 #include <asm/trans_pgd.h>
 #include <asm/virt.h>
 
-/* trans_pgd-asm.S: one table of vectors that needs nothing besides itself */
+/* In trans_pgd-asm.S: one vector table that needs nothing outside itself */
 extern const char trans_pgd_el2_vectors[SZ_2K];
 
 static void *trans_alloc(struct trans_pgd_info *info)
@@ -45,9 +47,10 @@ static void *trans_alloc(struct trans_pgd_info *info)
 }
 
 /*
- * Writable, as the copy exists to overwrite memory. PTE_WRITE does not matter
- * to that once PTE_RDONLY is clear; with it pages that were read-only are like
- * all others. Without the contiguous hint: neighbours may not be in the copy.
+ * A copied entry is writable, because the copy exists to overwrite memory.
+ * Clearing PTE_RDONLY is enough for that. PTE_WRITE is set too, so that pages
+ * that were read-only have entries like all others. The contiguous hint is
+ * cleared, because the neighbours may not be in the copy.
  */
 static pteval_t trans_leaf(pteval_t val)
 {
@@ -74,10 +77,10 @@ static bool is_crash_memory(phys_addr_t addr)
 #endif
 
 /*
- * Whether the kernel hides single pages of the linear map: their entries are
- * invalid but not none. With rodata=full, vfree() hides what it is about to
- * free. debug_pagealloc hides free pages. KFENCE, in a kernel that has it,
- * hides guard pages and freed objects.
+ * Whether the kernel may hide single pages of the linear map. The entry of a
+ * hidden page is invalid but not none. With rodata=full, vfree() hides what it
+ * is about to free. debug_pagealloc hides free pages. KFENCE, in a kernel that
+ * has it, hides guard pages and freed objects.
  */
 static bool may_hide_pages(void)
 {
@@ -85,19 +88,20 @@ static bool may_hide_pages(void)
 	       IS_ENABLED(CONFIG_KFENCE);
 }
 
-/* The copy's entry for an entry of the linear map, or an empty one. */
+/* The copy's entry for an entry of the linear map, empty if it stays out. */
 static pte_t trans_pte(pte_t pte)
 {
 	if (pte_valid(pte))
 		return __pte(trans_leaf(pte_val(pte)));
 
 	/*
-	 * A hidden page may be one to read or to overwrite, so its entry is in
-	 * the copy. Whoever hid the page does not run any more by then. The page
-	 * has to be memory, and the kernel has to have a reason to hide pages.
+	 * The hand-over may have to read or overwrite a hidden page, so its
+	 * entry is in the copy. The code that hid the page does not run any
+	 * more by then. The page has to be memory, and the kernel has to have a
+	 * reason to hide pages.
 	 *
-	 * A loaded crash kernel is hidden too, so that nothing overwrites it. It
-	 * stays out of the copy: an image must not be loaded over it.
+	 * A loaded crash kernel is hidden too, so that nothing overwrites it.
+	 * It stays out of the copy, because no image may be loaded over it.
 	 */
 	if (!pte_none(pte) && may_hide_pages() && pfn_valid(pte_pfn(pte)) &&
 	    !is_crash_memory(__pte_to_phys(pte)))
@@ -106,7 +110,7 @@ static pte_t trans_pte(pte_t pte)
 	return __pte(0);
 }
 
-/* The bits in which eight entries differ from @want and what comes after it */
+/* The bits in which eight entries differ from @want and its seven successors */
 static inline pteval_t differ(pte_t *src, pteval_t want)
 {
 	return (pte_val(READ_ONCE(src[0])) ^ want) |
@@ -119,13 +123,14 @@ static inline pteval_t differ(pte_t *src, pteval_t want)
 	       (pte_val(READ_ONCE(src[7])) ^ (want + 7 * PAGE_SIZE));
 }
 
-/* Entries that are compared at a time; a table has a multiple of it */
+/* Entries that are compared at a time. A table has a multiple of it. */
 #define NR_AT_ONCE	32
 
 /*
- * Whether the copies of NR_AT_ONCE entries in a row are @want and what comes
- * after it. Nearly all entries are that already. So all are compared first,
- * without a branch for each: to copy a part is mostly this.
+ * Whether the copies of NR_AT_ONCE entries in a row are @want and its
+ * successors. Nearly all entries have these values already. So compare all of
+ * them first, without a branch for each. This comparison is most of the work of
+ * copying a part.
  */
 static bool become(pte_t *src, pteval_t want)
 {
@@ -146,14 +151,15 @@ static bool become(pte_t *src, pteval_t want)
 }
 
 /*
- * Most of the linear map is uniform: the copies of a whole table's entries
- * would map memory that is contiguous, aligned to what the table spans, and
- * the same in every attribute. One block entry does for such a table, and
- * keeps the copy of a large machine at a few pages. The *_as_block() functions
- * return the entry that does for all below, or 0 where anything differs.
+ * Most of the linear map is uniform: the copies of all entries of a table would
+ * map memory that is contiguous, aligned to what the table spans, and the same
+ * in every attribute. One block entry replaces such a table, so the copy of a
+ * large machine takes a few pages. The *_as_block() functions return the entry
+ * that replaces everything below, or 0 if anything differs.
  *
- * They add to descriptors as they are. With 52-bit PA some of the address is in
- * low bits, but what is aligned to a block never carries that far.
+ * These functions add sizes to descriptors. With 52-bit PA, the top bits of the
+ * address are in low bits of the descriptor. The start is aligned to a block,
+ * so no sum carries into the top bits.
  */
 static pteval_t ptes_as_block(pmd_t *src_pmdp, unsigned long addr)
 {
@@ -191,7 +197,7 @@ static pteval_t pud_as_block(pud_t *src_pudp, unsigned long addr)
 	if (pud_sect(pud))
 		return trans_leaf(pud_val(pud));
 
-	/* Blocks at this level are for 4K pages, as for use_1G_block() */
+	/* Only 4K pages have blocks at this level, see use_1G_block() */
 	if (PAGE_SHIFT != 12)
 		return 0;
 
@@ -221,7 +227,7 @@ static int copy_ptes(struct trans_pgd_info *info, pmd_t *dst_pmdp,
 		if (pte_none(pte))
 			continue;
 
-		/* No table for a hole: a crash kernel may leave many in a row */
+		/* A hole gets no table. A crash kernel can leave large ones. */
 		if (pmd_none(READ_ONCE(*dst_pmdp))) {
 			table = trans_alloc(info);
 			if (!table)
@@ -256,10 +262,10 @@ static int copy_pmds(struct trans_pgd_info *info, pud_t *dst_pudp,
 		pteval_t block = 0;
 
 		next = pmd_addr_end(addr, end);
-		/* Nothing to copy, or all of it was in an earlier range */
+		/* Nothing to copy, or an earlier range made it a block */
 		if (pmd_none(pmd) || pmd_sect(READ_ONCE(*dst)))
 			continue;
-		/* A table that an earlier range has made is filled up */
+		/* If an earlier range has made a table, fill that table */
 		if (pmd_sect(pmd) || (next - addr == PMD_SIZE &&
 				      pmd_none(READ_ONCE(*dst))))
 			block = pmd_as_block(src, addr);
@@ -327,7 +333,7 @@ static int copy_p4ds(struct trans_pgd_info *info, pgd_t *trans_pgd,
 	unsigned long addr, next;
 	int ret;
 
-	/* p4d is always folded into pgd: one loop does for both */
+	/* p4d is always folded into pgd, so one loop is enough for both */
 	for (addr = start; addr < end; addr = next) {
 		p4d_t *src = p4d_offset(pgd_offset_k(addr), addr);
 		p4d_t *dst = p4d_offset(pgd_offset_pgd(trans_pgd, addr), addr);
@@ -348,19 +354,21 @@ static int copy_p4ds(struct trans_pgd_info *info, pgd_t *trans_pgd,
  * @info:	allocator of the tables' pages
  * @trans_pgd:	set to the top table of the copy (linear map address), for TTBR1
  * @start:	first virtual address to copy, page aligned
- * @end:	the address behind the last, page aligned; @start for a copy that
- *		maps nothing so far, see trans_pgd_copy_part()
+ * @end:	end of the range (exclusive), page aligned. If it equals @start,
+ *		the copy maps nothing so far, see trans_pgd_copy_part()
  *
- * Memory in the copy is at its usual linear map address, writable and not
- * executable, read-only text and data included. Pages that the kernel hides for
- * now are in the copy too, but for the memory of a crash kernel. What the linear
- * map does not map is not in the copy. Where all that a table maps is alike the
- * copy has one block entry for it, so its size depends on how fragmented the
- * memory is and not on how much there is. A block of the linear map is copied
- * whole, also if the range ends inside it.
+ * The copy maps memory at its usual linear map address, writable and not
+ * executable. This includes read-only text and data. It includes pages that the
+ * kernel hides for now, except for the memory of a crash kernel. The copy does
+ * not map what the linear map does not map.
  *
- * The live tables are read once and without a lock. The caller sees to it that
- * no memory is removed meanwhile.
+ * If all that a table maps is alike, the copy has one block entry for it. So
+ * the size of the copy depends on how fragmented the memory is, and not on how
+ * much memory there is. A block of the linear map is copied whole, even if the
+ * range ends inside it.
+ *
+ * The live tables are read once and without a lock. The caller has to make sure
+ * that no memory is removed meanwhile.
  *
  * Return: 0, or -ENOMEM with @trans_pgd untouched. The pages belong to the
  * allocator either way.
@@ -388,14 +396,15 @@ int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
  * @info:	allocator of the tables' pages
  * @trans_pgd:	top table of the copy, from trans_pgd_create_copy()
  * @start:	first virtual address to copy, page aligned
- * @end:	the address behind the last, page aligned
+ * @end:	end of the range (exclusive), page aligned
  *
- * As trans_pgd_create_copy(). Ranges of a copy may meet, overlap or be the
- * same. One that is asked for in pieces may take a table where it would be a
- * block if it were asked for at once.
+ * This works as trans_pgd_create_copy() does. Ranges of a copy may adjoin,
+ * overlap or be the same. Memory that is copied in pieces may take a table
+ * where it would become a block in one range.
  *
- * Return: 0, or -ENOMEM: the copy then maps all that it did, and may map some
- * of the range. The pages belong to the allocator either way.
+ * Return: 0, or -ENOMEM. After -ENOMEM the copy still maps all that it mapped
+ * before, and may map some of the range. The pages belong to the allocator
+ * either way.
  */
 int trans_pgd_copy_range(struct trans_pgd_info *info, pgd_t *trans_pgd,
 			 unsigned long start, unsigned long end)
@@ -409,7 +418,7 @@ int trans_pgd_copy_range(struct trans_pgd_info *info, pgd_t *trans_pgd,
 	return ret;
 }
 
-/* Whether a part has been copied; one that maps nothing may look as if not. */
+/* Whether a part has been copied. May be false for a part that maps nothing. */
 static bool has_part(pgd_t *pgd, unsigned long addr)
 {
 	p4d_t *p4dp = p4d_offset(pgd_offset_pgd(pgd, addr), addr);
@@ -420,7 +429,7 @@ static bool has_part(pgd_t *pgd, unsigned long addr)
 	pudp = pud_offset(p4dp, addr);
 	if (pud_none(READ_ONCE(*pudp)))
 		return false;
-	/* With 4K pages this entry is the part's, and else one below it */
+	/* This entry spans a part with 4K pages, otherwise one a level below */
 	if (PAGE_SHIFT == 12)
 		return true;
 	return !pmd_none(READ_ONCE(*pmd_offset(pudp, addr)));
@@ -432,19 +441,19 @@ static bool has_part(pgd_t *pgd, unsigned long addr)
  * @trans_pgd:	top table of the copy, from trans_pgd_create_copy()
  * @addr:	linear map address of the page
  *
- * A part is TRANS_PGD_PART_SIZE bytes, what the largest block maps that tables
- * of pages can become. So it is looked through once, as a whole. Nothing is
- * done for a part that the copy has, and for an address that is not one of the
- * linear map. trans_pgd_check() tells whether the copy reaches the page.
+ * A part is TRANS_PGD_PART_SIZE bytes. That is the size of the largest block
+ * that can replace tables of pages. So a part is looked through once, as a
+ * whole. Nothing is done if the copy already has the part, or if @addr is not
+ * in the linear map. trans_pgd_check() tells whether the copy reaches the page.
  *
- * Return: 0, or -ENOMEM, as trans_pgd_copy_range().
+ * Return: 0, or -ENOMEM as trans_pgd_copy_range() does.
  */
 int trans_pgd_copy_part(struct trans_pgd_info *info, pgd_t *trans_pgd,
 			unsigned long addr)
 {
 	unsigned long start;
 
-	/* As the MMU does, with KASAN's tags */
+	/* Ignore KASAN's tags, as the MMU does */
 	addr = (unsigned long)__tag_reset(addr);
 	if (addr < _PAGE_OFFSET(vabits_actual) || addr >= PAGE_END ||
 	    has_part(trans_pgd, addr))
@@ -464,7 +473,7 @@ static int map_below(struct trans_pgd_info *info, pgd_t *pgdp, void *page,
 	pmd_t *pmdp;
 	void *table;
 
-	/* A folded level is never none: nothing is allocated for it */
+	/* A folded level is never none, so nothing is allocated for it */
 	if (p4d_none(READ_ONCE(*p4dp))) {
 		table = trans_alloc(info);
 		if (!table)
@@ -500,8 +509,8 @@ static int map_below(struct trans_pgd_info *info, pgd_t *pgdp, void *page,
  * @pgprot:	how to map it
  *
  * Return: 0, -ENOMEM, or -ERANGE if @dst_addr is above what the top table
- * spans (see trans_pgd_idmap_page() for that). The pages belong to the
- * allocator in any case.
+ * spans. See trans_pgd_idmap_page() for such an address. The pages belong to
+ * the allocator in any case.
  */
 int trans_pgd_map_page(struct trans_pgd_info *info, pgd_t *trans_pgd,
 		       void *page, unsigned long dst_addr, pgprot_t pgprot)
@@ -513,7 +522,7 @@ int trans_pgd_map_page(struct trans_pgd_info *info, pgd_t *trans_pgd,
 			 dst_addr, pgprot);
 }
 
-/* The most bits of virtual address that TTBR0 can be told to translate. */
+/* The largest number of VA bits that TTBR0 can translate. */
 static unsigned int max_va_bits(void)
 {
 	u64 mmfr2 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR2_EL1);
@@ -525,20 +534,22 @@ static unsigned int max_va_bits(void)
 	return 48;
 }
 
-/* Bits of address that one table resolves, and that a full top table spans */
+/* Address bits that one table resolves, and that a full top table spans */
 #define INDEX_BITS	(PAGE_SHIFT - 3)
 #define EXTENDED_SHIFT	(PGDIR_SHIFT + INDEX_BITS)
 
 /*
  * The entry of *@pgd for an address that may be above the kernel's VA range.
  *
- * pgd_offset_pgd() cannot tell: it masks the index to the table's usual size
- * and would return the entry of another address. While the table's page has
- * room the full index is right; T0SZ makes the hardware use as much of it. A
- * full table goes below one entry of another, which becomes *@pgd. A table
- * descriptor is the same at every level, so the helper of the lowest writes it.
+ * pgd_offset_pgd() cannot be used here. It masks the index to the usual size of
+ * the table, and would return the entry of another address.
  *
- * Returns NULL if there is no page for the other table.
+ * If the page of the table has room, use the full index. T0SZ makes the
+ * hardware use as much of the page. If the table is full, put it below an entry
+ * of a new table, which becomes *@pgd. A table descriptor is the same at every
+ * level, so the helper of the lowest level writes it.
+ *
+ * Returns NULL if no page for the new table can be allocated.
  */
 static pgd_t *extended_pgd_offset(struct trans_pgd_info *info, pgd_t **pgd,
 				  phys_addr_t addr)
@@ -565,13 +576,14 @@ static pgd_t *extended_pgd_offset(struct trans_pgd_info *info, pgd_t **pgd,
  * @t0sz:	set to the TCR_EL1.T0SZ that goes with it
  * @page:	linear map address of the page
  *
- * The page is executable and read-only, at the virtual address in TTBR0 that
- * equals its physical address, so that the code goes on when the MMU is
- * switched off. cpu_install_ttbr0() takes what is returned.
+ * The page is mapped executable and read-only. Its virtual address in TTBR0
+ * equals its physical address, so the code goes on when the MMU is switched
+ * off. cpu_install_ttbr0() takes @ttbr0 and @t0sz.
  *
- * Return: 0, -ENOMEM, or -EADDRNOTAVAIL if the address is above what the MMU,
- * or one level of tables more than the kernel's, can map at itself, with @ttbr0
- * and @t0sz untouched. The pages belong to the allocator in any case.
+ * Return: 0, -ENOMEM, or -EADDRNOTAVAIL if the page cannot be mapped at its
+ * physical address. That address is then above what the MMU translates, or
+ * above what one level of tables more than the kernel's can map. @ttbr0 and
+ * @t0sz are untouched on error. The pages belong to the allocator in any case.
  */
 int trans_pgd_idmap_page(struct trans_pgd_info *info, phys_addr_t *ttbr0,
 			 unsigned long *t0sz, void *page)
@@ -609,15 +621,15 @@ int trans_pgd_idmap_page(struct trans_pgd_info *info, phys_addr_t *ttbr0,
  * @page:	linear map address of the code
  * @size:	its size in bytes
  *
- * The code can be fetched through any mapping afterwards, with the MMU on or
- * off. No IPI is sent, as the other CPUs may have been stopped. A CPU that
- * executes the code takes a context synchronization event first.
+ * Afterwards the code can be fetched through any mapping, with the MMU on or
+ * off. No IPI is sent, because the other CPUs may have been stopped. A CPU has
+ * to take a context synchronization event before it executes the code.
  */
 void trans_pgd_clean_code(void *page, size_t size)
 {
-	/* to the PoC: with the MMU off instructions are fetched from there */
+	/* Clean to the PoC: with the MMU off, code is fetched from there */
 	__flush_dcache_area(page, size);
-	/* by every alias: it is not executed at its linear map address */
+	/* Invalidate all aliases: it does not run at its linear map address */
 	sync_icache_aliases(page, size);
 }
 
@@ -640,9 +652,9 @@ void trans_pgd_copy_code(void *page, const void *code, size_t size)
  * @info:		allocator of the page
  * @el2_vectors:	set to their physical address
  *
- * For a kernel that runs at EL1 and was booted at EL2. The vectors take
- * HVC_SET_VECTORS and HVC_SOFT_RESTART as the hyp-stub does. EL2 runs with its
- * MMU off, so they are clean to the PoC when this returns. The caller installs
+ * This is for a kernel that was booted at EL2 and runs at EL1. The vectors
+ * implement HVC_SET_VECTORS and HVC_SOFT_RESTART as the hyp-stub does. EL2 runs
+ * with its MMU off, so the vectors are cleaned to the PoC. The caller installs
  * them with __hyp_set_vectors().
  *
  * Return: 0, or -ENOMEM with @el2_vectors untouched. The page belongs to the
@@ -663,11 +675,12 @@ int trans_pgd_copy_el2_vectors(struct trans_pgd_info *info,
 }
 
 /*
- * Find the leaf that the MMU would for @addr, or return why it would fault.
+ * Find the leaf that the MMU would find for @addr, or return why it would
+ * fault.
  *
- * This is not the kernel's way through page tables on purpose. It is the
- * hardware's, from the level that TxSZ says, so that it finds what the helpers
- * have really made, an extended top level included.
+ * This does not use the kernel's page table helpers, on purpose. It walks as
+ * the hardware does, from the level that TxSZ selects. So it finds what the
+ * helpers have really made, including an extended top level.
  */
 static const char *walk_to_leaf(struct trans_pgd_walk *walk, unsigned long addr)
 {
@@ -692,13 +705,13 @@ static const char *walk_to_leaf(struct trans_pgd_walk *walk, unsigned long addr)
 			return "not mapped";
 		if (level == 3 || !(pte_val(desc) & PTE_TABLE_BIT))
 			break;
-		/* APTable, XNTable and PXNTable limit all that is below */
+		/* APTable, XNTable and PXNTable restrict everything below */
 		if (pte_val(desc) & GENMASK_ULL(62, 59))
 			return "below a table with restrictions";
 		table = __pte_to_phys(desc);
 	}
 
-	/* Blocks: at level 2, and with 4K pages at level 1 */
+	/* Level 2 has blocks, and with 4K pages level 1 too */
 	if (level == 3 ? !(pte_val(desc) & PTE_TABLE_BIT) :
 			 level != 2 && !(level == 1 && PAGE_SHIFT == 12))
 		return "mapped by an entry that the level does not have";
@@ -716,13 +729,15 @@ static const char *walk_to_leaf(struct trans_pgd_walk *walk, unsigned long addr)
  * @phys:	its physical address
  * @use:	TRANS_PGD_READ, TRANS_PGD_WRITE or TRANS_PGD_EXEC
  *
- * The tables are looked up as the MMU does it. The page has to be mapped, and
- * to @phys, as Normal cacheable memory, writable if @use says so, and to be
- * executable if and only if @use says so. The last entry found is kept in
- * @walk, so that checks in the same block do not walk again. If all is well
- * trans_pgd_checked() tells which other pages need no check of their own.
+ * The page is looked up as the MMU does it. It has to be mapped to @phys as
+ * Normal cacheable memory. It has to be writable if @use is TRANS_PGD_WRITE,
+ * and executable if and only if @use is TRANS_PGD_EXEC.
  *
- * Return: NULL if all is well, or what is wrong, in words for the log.
+ * The last entry found is kept in @walk, so checks in the same block do not
+ * walk again. After a check that found nothing wrong, trans_pgd_checked() tells
+ * which other pages need no check of their own.
+ *
+ * Return: NULL if nothing is wrong, or what is wrong, in words for the log.
  */
 const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 			    phys_addr_t phys, enum trans_pgd_use use)
@@ -732,7 +747,7 @@ const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
 
 	walk->good = 0;
 
-	/* As the MMU does, with KASAN's tags */
+	/* Ignore KASAN's tags, as the MMU does */
 	addr = (unsigned long)__tag_reset(addr);
 
 	if (addr - walk->base >= walk->size) {

@@ -2,9 +2,9 @@
 /*
  * KUnit tests of the transitional page tables
  *
- * What the library is to make is made here a second time, entry by entry by
- * index and shift and without the kernel's page table helpers, and the two are
- * compared whole: an entry too many is found like one that is missing.
+ * The tests make the expected tables a second time, entry by entry, by index
+ * and shift, without the kernel's page table helpers. They compare the two
+ * whole. So they find an entry too many as well as a missing one.
  */
 #include <kunit/test.h>
 
@@ -29,14 +29,14 @@
 
 extern const char trans_pgd_el2_vectors[SZ_2K];
 
-/* Levels that have blocks: 2, and with 4K pages 1 */
+/* Level 2 has blocks, and with 4K pages level 1 too */
 #define FIRST_BLOCK_LEVEL	(PAGE_SHIFT == 12 ? 1 : 2)
 #define KERNEL_TOP_LEVEL	(4 - CONFIG_PGTABLE_LEVELS)
 #define PART_SIZE		LEVEL_SIZE(FIRST_BLOCK_LEVEL)
-/* More than any copy here takes */
+/* More pages than any copy here takes */
 #define NR_SPARE		24
 
-/* Every page is still there, and the library has counted right. */
+/* Check that no page was lost and that the library has counted right. */
 static unsigned int give_back(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -62,14 +62,14 @@ static void put(struct kunit *test, u64 *top, unsigned long addr, int level,
 	*entry_at(test, top, VA_BITS, addr, level) = desc;
 }
 
-/* Memory high up, so that all bits of a physical address take part. */
+/* A high physical address, so that its top bits are tested too. */
 static phys_addr_t phys_of(unsigned long addr)
 {
 	return BIT_ULL(CONFIG_ARM64_PA_BITS - 1) |
 	       ((addr - LINEAR_START) & GENMASK_ULL(CONFIG_ARM64_PA_BITS - 2, 0));
 }
 
-/* So many entries in a row, for phys_of() of their addresses plus @offset. */
+/* Make @nr entries in a row, for phys_of() of their addresses plus @offset. */
 static void put_run(struct kunit *test, u64 *top, unsigned long addr, int level,
 		    unsigned int nr, pgprot_t prot, phys_addr_t offset)
 {
@@ -78,7 +78,7 @@ static void put_run(struct kunit *test, u64 *top, unsigned long addr, int level,
 		    leaf(phys_of(addr) + offset, level, prot));
 }
 
-/* Compare tables whole; return how many there are, or 0 if they differ. */
+/* Compare tables whole. Return the number of tables, or 0 if they differ. */
 static unsigned int compare(struct kunit *test, const u64 *have,
 			    const u64 *want, int level)
 {
@@ -86,7 +86,7 @@ static unsigned int compare(struct kunit *test, const u64 *have,
 
 	for (i = 0; i < ENTRIES; i++) {
 		if (is_table(have[i], level) && is_table(want[i], level)) {
-			/* Nothing but the address: no restrictions */
+			/* Only the address, and no restrictions */
 			if ((have[i] & ~PTE_ADDR_MASK) != PTE_TYPE_MASK) {
 				kunit_err(test, "level %d, entry %u: %016llx\n",
 					  level, i, have[i]);
@@ -107,7 +107,7 @@ static unsigned int compare(struct kunit *test, const u64 *have,
 	return nr;
 }
 
-/* So many entries above the last level map memory. */
+/* Count the entries above the last level that map memory. */
 static unsigned int count_blocks(const u64 *table, int level)
 {
 	unsigned int i, nr = 0;
@@ -122,7 +122,7 @@ static unsigned int count_blocks(const u64 *table, int level)
 	return nr;
 }
 
-/* The tables are as they should be, and the library has counted right. */
+/* Check that the tables are @want and that the library has counted right. */
 static void expect_tables(struct kunit *test, const u64 *have, const u64 *want,
 			  unsigned int va_bits)
 {
@@ -187,7 +187,7 @@ static void trans_pgd_map_page_high(struct kunit *test)
 
 	map_one_page(test, addr, PAGE_KERNEL_ROX);
 	map_one_page(test, addr - PAGE_SIZE, PAGE_KERNEL_EXEC);
-	/* An index that is not 0 at each level in turn */
+	/* At each level in turn, an index that is not 0 */
 	for (level = 3; level > KERNEL_TOP_LEVEL; level--)
 		map_one_page(test, addr + LEVEL_SIZE(level), PAGE_KERNEL_RO);
 }
@@ -251,7 +251,7 @@ static void map_identity(struct kunit *test, void *page)
 	KUNIT_ASSERT_EQ(test, 0, trans_pgd_idmap_page(&t->info, &ttbr0, &t0sz,
 						      page));
 	KUNIT_EXPECT_EQ(test, t0sz, 64UL - bits);
-	/* A table at each level that the MMU starts from with this T0SZ */
+	/* One table for each level that the MMU walks with this T0SZ */
 	KUNIT_EXPECT_EQ(test, t->info.trans_nr_pages,
 			(unsigned int)ARM64_HW_PGTABLE_LEVELS(bits));
 	*entry_at(test, want, bits, phys, 3) = leaf(phys, 3, PAGE_KERNEL_ROX);
@@ -273,7 +273,7 @@ static void trans_pgd_idmap_one(struct kunit *test)
 				    offset_in_page(trans_pgd_el2_vectors)));
 }
 
-/* The most bits that TTBR0 translates, as the architecture tells */
+/* The largest number of VA bits that TTBR0 translates on this CPU */
 static unsigned int cpu_va_bits(void)
 {
 	if (IS_ENABLED(CONFIG_ARM64_64K_PAGES) &&
@@ -283,10 +283,10 @@ static unsigned int cpu_va_bits(void)
 }
 
 /*
- * A pointer that virt_to_phys() takes to any physical address: the offset of
- * the kernel's image spans all of them, where the linear map's spans half the
- * VA range. It is arithmetic only, nothing is accessed. Returns NULL where that
- * is checked.
+ * Make a pointer that virt_to_phys() turns into any given physical address. The
+ * offset of the kernel's image works for all of them. The offset of the linear
+ * map works only for half the VA range. This is arithmetic, and nothing is
+ * accessed. Returns NULL if virt_to_phys() checks its argument.
  */
 static void *page_at(phys_addr_t phys)
 {
@@ -311,7 +311,7 @@ static void refuse_identity(struct kunit *test, void *page)
 	give_back(test);
 }
 
-/* Whether the MMU reaches such an address, with one level more at most */
+/* Whether the MMU reaches such an address with at most one level more */
 static bool reaches(unsigned int bits)
 {
 	return bits <= cpu_va_bits() &&
@@ -379,7 +379,7 @@ static void trans_pgd_idmap_no_memory(struct kunit *test)
 
 	expect_no_memory(test, try_map_identity, new_page(test));
 
-	/* With a level more than the kernel has, unless that has all */
+	/* With one level more than the kernel has, unless it has all levels */
 	page = page_at(BIT_ULL(min(CONFIG_ARM64_PA_BITS, 47) - 1));
 	if (page)
 		expect_no_memory(test, try_map_identity, page);
@@ -387,13 +387,13 @@ static void trans_pgd_idmap_no_memory(struct kunit *test)
 
 /* The copy of the linear map as it is */
 
-/* Bytes of memory that the linear map should map in a range. */
+/* The number of bytes of memory that the linear map should map in a range. */
 static u64 memory_in(s64 from, u64 size)
 {
 	phys_addr_t start, end;
 	u64 i, bytes = 0;
 
-	/* Signed, as the linear map may begin at less than 0 with KASLR */
+	/* Signed, because with KASLR the linear map may begin below 0 */
 	for_each_mem_range(i, &start, &end) {
 		s64 low = max_t(s64, from, round_down(start, PAGE_SIZE));
 		s64 high = min_t(s64, from + size, round_up(end, PAGE_SIZE));
@@ -412,7 +412,7 @@ static int copy_live(struct kunit *test, pgd_t **pgd)
 	return trans_pgd_create_copy(&t->info, pgd, LINEAR_START, PAGE_END);
 }
 
-/* What is wrong with a leaf of the copy, or NULL */
+/* Return what is wrong with a leaf of the copy, or NULL. */
 static const char *wrong_leaf(struct trans_pgd_walk *walk, unsigned long addr,
 			      int level, u64 desc)
 {
@@ -443,7 +443,7 @@ static const char *wrong_leaf(struct trans_pgd_walk *walk, unsigned long addr,
 	return why;
 }
 
-/* Look at all entries of a table of the copy; return the bytes mapped. */
+/* Check all entries of a table of the copy. Return the bytes mapped. */
 static u64 look_at_copy(struct kunit *test, struct trans_pgd_walk *walk,
 			const u64 *table, unsigned long addr, int level)
 {
@@ -472,8 +472,9 @@ static u64 look_at_copy(struct kunit *test, struct trans_pgd_walk *walk,
 }
 
 /*
- * Each leaf is of memory only, at that memory's address. No two are of the
- * same, so if the bytes are right, all memory is there and nothing else is.
+ * Each leaf maps only memory, at the address of that memory. No two leaves map
+ * the same memory. So if the number of bytes is right, all memory is mapped and
+ * nothing else is.
  */
 static void trans_pgd_copy_live_maps_memory(struct kunit *test)
 {
@@ -495,7 +496,7 @@ static void trans_pgd_copy_live_maps_memory(struct kunit *test)
 	give_back(test);
 }
 
-/* What the kernel's read-only data, text and free memory have in common */
+/* The copy treats read-only data, text and free memory alike. */
 static void trans_pgd_copy_live_reaches_kernel(struct kunit *test)
 {
 	const void *places[] = {
@@ -520,13 +521,13 @@ static void trans_pgd_copy_live_reaches_kernel(struct kunit *test)
 	give_back(test);
 }
 
-/* What predict() returns if not the attributes that are common to all */
+/* predict() returns the attributes that are common to all, or one of these */
 #define NO_MEMORY	0
 #define NOT_ALIKE	1
 
 /*
- * How many tables the copy needs below and including a live one: none if all
- * in it is alike, contiguous with what the address is, and aligned.
+ * Count the tables that the copy needs for a live table and those below it. It
+ * needs none if all memory in the live table is alike, contiguous and aligned.
  */
 static u64 predict(const u64 *live, unsigned long addr, int level, bool full,
 		   unsigned int *tables)
@@ -592,7 +593,7 @@ static void trans_pgd_copy_live_size(struct kunit *test)
 	give_back(test);
 }
 
-/* Part by part it becomes what it is at once. */
+/* A copy made part by part equals one made at once. */
 static void trans_pgd_copy_live_by_parts(struct kunit *test)
 {
 	pgd_t *whole = NULL, *parts = NULL;
@@ -609,7 +610,7 @@ static void trans_pgd_copy_live_by_parts(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, trans_pgd_create_copy(&t->info, &parts,
 						       PAGE_END, PAGE_END));
 	for_each_mem_range(i, &start, &end) {
-		/* Some parts twice, and the last for sure */
+		/* Some parts come twice. The last part is never left out. */
 		for (phys = start; phys < end + PART_SIZE / 2;
 		     phys += PART_SIZE / 2) {
 			addr = (unsigned long)phys_to_virt(min(phys,
@@ -645,11 +646,11 @@ static void trans_pgd_copy_live_no_memory(struct kunit *test)
 
 /**
  * struct copy_args - a call of one of the functions that copy
- * @t:     what the case works with
+ * @t:     state of the test case
  * @pgd:   the copy to add to, or NULL for a new one; set to the copy
- * @start: of the range
- * @end:   of the range; 0 for trans_pgd_copy_part() with @start
- * @ret:   what it returned
+ * @start: start of the range
+ * @end:   end of the range; 0 for trans_pgd_copy_part() with @start
+ * @ret:   the return value of the call
  */
 struct copy_args {
 	struct trans_pgd_test *t;
@@ -660,11 +661,13 @@ struct copy_args {
 };
 
 /*
- * The copy is made of what &init_mm has. The hardware has its own pointer to
- * those tables and never sees the test's, whose entries are of memory that
- * need not exist. Whoever else looks at &init_mm, to allocate or to free under
- * debug_pagealloc for one, is kept from it while the machine is stopped. So is
- * whoever looks at where the crash kernel is.
+ * The library copies the tables of &init_mm, so let &init_mm point to the
+ * test's tables. The hardware has its own pointer to the live tables. It never
+ * walks the test's tables, so their entries may map memory that does not exist.
+ *
+ * Other code looks at &init_mm too, for example to allocate or to free under
+ * debug_pagealloc, and at the place of the crash kernel. The machine is stopped
+ * to keep that code from running meanwhile.
  */
 static int copy_stopped(void *data)
 {
@@ -705,7 +708,7 @@ static int copy_range(struct kunit *test, unsigned long start,
 	return args.ret;
 }
 
-/* New, empty @live and @want */
+/* Make new, empty @live and @want. */
 static void start_over(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -715,7 +718,7 @@ static void start_over(struct kunit *test)
 	t->want = new_page(test);
 }
 
-/* The copy of @live is @want, to the entry */
+/* Check that the copy of @live is @want, entry by entry. */
 static void expect_copy_range(struct kunit *test, unsigned long start,
 			      unsigned long end)
 {
@@ -732,7 +735,7 @@ static void expect_copy(struct kunit *test)
 	expect_copy_range(test, LINEAR_START, PAGE_END);
 }
 
-/* One entry and what it becomes */
+/* Make one live entry and the expected entry of the copy. */
 static void put_both(struct kunit *test, unsigned long addr, int level,
 		     pgprot_t live, pgprot_t want)
 {
@@ -752,7 +755,7 @@ static pgprot_t device(void)
 	return __pgprot(PROT_NORMAL_NC | PTE_DIRTY);
 }
 
-/* An address that is not the first of any table */
+/* An address in the linear map that is not its first */
 static unsigned long some_addr(void)
 {
 	int level = max(KERNEL_TOP_LEVEL, 1);
@@ -813,7 +816,7 @@ static void trans_pgd_copy_read_only(struct kunit *test)
 	expect_copy(test);
 }
 
-/* What is not write or contiguous stays as it is */
+/* Attributes other than writable and contiguous stay as they are. */
 static void trans_pgd_copy_keeps_attributes(struct kunit *test)
 {
 	const pgprot_t bti = __pgprot(pgprot_val(PAGE_KERNEL) | PTE_GP);
@@ -828,7 +831,7 @@ static void trans_pgd_copy_keeps_attributes(struct kunit *test)
 	expect_copy(test);
 }
 
-/* An entry that is not valid, and whether the copy has it */
+/* Make an invalid entry. @hidden: the copy has it, and there it is valid. */
 static void put_invalid(struct kunit *test, unsigned long addr,
 			phys_addr_t phys, bool hidden)
 {
@@ -839,14 +842,14 @@ static void put_invalid(struct kunit *test, unsigned long addr,
 		put(test, t->want, addr, 3, leaf(phys, 3, PAGE_KERNEL));
 }
 
-/* Whether anything in this kernel makes entries invalid, page by page */
+/* Whether anything in this kernel makes the entries of single pages invalid */
 static bool may_hide(void)
 {
 	return rodata_full || debug_pagealloc_enabled() ||
 	       IS_ENABLED(CONFIG_KFENCE);
 }
 
-/* With and without what makes entries invalid, whichever the kernel has */
+/* What is expected depends on whether this kernel may hide pages. */
 static void trans_pgd_copy_invalid(struct kunit *test)
 {
 	phys_addr_t text = virt_to_phys(lm_alias(_text));
@@ -859,7 +862,7 @@ static void trans_pgd_copy_invalid(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, PageReserved(virt_to_page(page)));
 	KUNIT_ASSERT_FALSE(test, pfn_valid(PHYS_PFN(phys_of(addr))));
 
-	/* A table without an entry of memory is none; but see copy_empty */
+	/* A last-level table without memory is left out, see copy_empty */
 	put_invalid(test, addr, phys_of(addr), false);
 	put_invalid(test, addr + PAGE_SIZE, phys_of(addr + PAGE_SIZE), false);
 	if (KERNEL_TOP_LEVEL < 2) {
@@ -877,7 +880,7 @@ static void trans_pgd_copy_invalid(struct kunit *test)
 	expect_copy(test);
 }
 
-/* Pages in a row */
+/* Allocate contiguous pages. */
 static phys_addr_t new_pages(struct kunit *test, unsigned int order)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -891,7 +894,7 @@ static phys_addr_t new_pages(struct kunit *test, unsigned int order)
 	return page_to_phys(page);
 }
 
-/* Of hidden pages those that are the crash kernel's stay out, and no others. */
+/* Hidden pages of the crash kernel stay out, and no other hidden pages. */
 static void trans_pgd_copy_crash_kernel(struct kunit *test)
 {
 	struct resource *const crash[] = {
@@ -919,7 +922,7 @@ static void trans_pgd_copy_crash_kernel(struct kunit *test)
 				    phys + n * PAGE_SIZE,
 				    may_hide() &&
 				    (!crash[i] || n == 0 || n == 3));
-		/* One that is valid is in the copy wherever it is */
+		/* A valid page is in the copy wherever it is */
 		put(test, t->live, addr + 5 * PAGE_SIZE, 3,
 		    leaf(phys + PAGE_SIZE, 3, PAGE_KERNEL_RO));
 		put(test, t->want, addr + 5 * PAGE_SIZE, 3,
@@ -929,7 +932,7 @@ static void trans_pgd_copy_crash_kernel(struct kunit *test)
 	t->crash = NULL;
 }
 
-/* Memory that is in use as such and fills a table; 0 if there is none */
+/* Find memory that is not reserved and fills a table. Return 0 if none. */
 static phys_addr_t find_usable_block(void)
 {
 	phys_addr_t start, end, phys;
@@ -953,7 +956,7 @@ static phys_addr_t find_usable_block(void)
 	return 0;
 }
 
-/* A table of which every second page is hidden, or is a hole */
+/* A table in which every second page is hidden, or is a hole */
 static void trans_pgd_copy_invalid_table(struct kunit *test)
 {
 	phys_addr_t block = find_usable_block();
@@ -980,7 +983,7 @@ static void trans_pgd_copy_invalid_table(struct kunit *test)
 		put(test, t->want, addr, 2, leaf(block, 2, PAGE_KERNEL));
 	expect_copy(test);
 
-	/* The last one is no memory */
+	/* The last page is not memory */
 	start_over(test);
 	for (i = 0; i < ENTRIES - 1; i++) {
 		phys = block + i * PAGE_SIZE;
@@ -993,7 +996,7 @@ static void trans_pgd_copy_invalid_table(struct kunit *test)
 	expect_copy(test);
 }
 
-/* A full table but for one page that is mapped otherwise, or (NULL) not at all */
+/* A full table, but one page is mapped as @prot or, if NULL, not at all */
 static void copy_full_but_one(struct kunit *test, const pgprot_t *prot)
 {
 	const unsigned int where[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
@@ -1028,7 +1031,7 @@ static void trans_pgd_copy_full_table(struct kunit *test)
 	start_over(test);
 	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
 	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
-	/* Next to another that is not full */
+	/* Next to another table that is not full */
 	put_run(test, t->live, addr + LEVEL_SIZE(2), 3, 2, PAGE_KERNEL, 0);
 	put_run(test, t->want, addr + LEVEL_SIZE(2), 3, 2, PAGE_KERNEL, 0);
 	expect_copy(test);
@@ -1041,7 +1044,7 @@ static void trans_pgd_copy_odd_attribute(struct kunit *test)
 	copy_full_but_one(test, &prot);
 }
 
-/* Full and alike, but not what one block would map */
+/* All entries are alike, but one block would map other memory. */
 static void trans_pgd_copy_misplaced_table(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -1074,7 +1077,7 @@ static void trans_pgd_copy_contiguous(struct kunit *test)
 	struct trans_pgd_test *t = test->priv;
 	unsigned long addr = some_addr();
 
-	/* Some runs in a table that is not full, and a full one */
+	/* Some runs in a table that is not full, and a full table */
 	start_over(test);
 	put_run(test, t->live, addr, 3, 2 * CONT_PTES, cont(PAGE_KERNEL), 0);
 	put_run(test, t->want, addr, 3, 2 * CONT_PTES, PAGE_KERNEL, 0);
@@ -1083,7 +1086,7 @@ static void trans_pgd_copy_contiguous(struct kunit *test)
 	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 1, PAGE_KERNEL, 0);
 	expect_copy(test);
 
-	/* A run among pages that have no hint */
+	/* A run among pages without the hint */
 	start_over(test);
 	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
 	put_run(test, t->live, addr, 3, CONT_PTES, cont(PAGE_KERNEL_RO), 0);
@@ -1131,9 +1134,9 @@ static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 	put_run(test, t->want, addr, 2, ENTRIES / 2, PAGE_KERNEL, 0);
 	expect_copy(test);
 	if (KERNEL_TOP_LEVEL == 2)
-		return;		/* the other half is not of the linear map */
+		return;		/* the other half is not in the linear map */
 
-	/* One of them is a table of pages, which is as good */
+	/* One of them is a table of pages, which is equivalent */
 	start_over(test);
 	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, 0);
 	put(test, t->live, addr + 9 * LEVEL_SIZE(2), 2, 0);
@@ -1152,7 +1155,7 @@ static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 	put_run(test, t->want, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
 	expect_copy(test);
 
-	/* The last is odd, or there is none */
+	/* The last has another attribute, or is missing */
 	put(test, t->live, addr, 2, leaf(phys_of(addr), 2, device()));
 	put(test, t->want, addr, 2, leaf(phys_of(addr), 2, device()));
 	expect_copy(test);
@@ -1160,7 +1163,7 @@ static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 	put(test, t->want, addr, 2, 0);
 	expect_copy(test);
 
-	/* Full and alike, but not aligned to the next level */
+	/* Full and alike, but not aligned to a block of the next level */
 	start_over(test);
 	addr = LINEAR_START + LEVEL_SIZE(1);
 	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, LEVEL_SIZE(2));
@@ -1173,7 +1176,7 @@ static void trans_pgd_copy_last_entry(struct kunit *test)
 	unsigned long addr;
 	int level;
 
-	/* Of a table at each level, and of all at once */
+	/* The last entry of a table at each level, and of all at once */
 	start_over(test);
 	for (level = 2; level >= KERNEL_TOP_LEVEL; level--) {
 		addr = LINEAR_START + LEVEL_SIZE(level) - PAGE_SIZE;
@@ -1194,7 +1197,7 @@ static void trans_pgd_copy_last_entry(struct kunit *test)
 	expect_copy(test);
 }
 
-/* The range starts and ends inside of tables, and of blocks. */
+/* The range starts and ends inside tables and blocks. */
 static void trans_pgd_copy_one_range(struct kunit *test)
 {
 	const unsigned int half = ENTRIES / 2;
@@ -1223,7 +1226,7 @@ static void trans_pgd_copy_one_range(struct kunit *test)
 	put_run(test, t->want, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
 	expect_copy_range(test, addr, addr + LEVEL_SIZE(2) - PAGE_SIZE);
 
-	/* Blocks are whole, also those in which it ends */
+	/* Blocks are copied whole, even if the range ends in one */
 	start_over(test);
 	put_run(test, t->live, addr, 2, 4, PAGE_KERNEL, 0);
 	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 2, PAGE_KERNEL, 0);
@@ -1233,7 +1236,7 @@ static void trans_pgd_copy_one_range(struct kunit *test)
 			  addr + 3 * LEVEL_SIZE(2));
 }
 
-/* One range after the other makes a copy that is @want, to the entry. */
+/* Check that copying range after range makes @want, entry by entry. */
 static void expect_ranges(struct kunit *test,
 			  const unsigned long (*ranges)[2], unsigned int nr)
 {
@@ -1252,7 +1255,7 @@ static void expect_ranges(struct kunit *test,
 	give_back(test);
 }
 
-/* In this order, and the last first */
+/* In this order, and in the reverse order */
 static void expect_two_ranges(struct kunit *test, unsigned long start,
 			      unsigned long end, unsigned long start2,
 			      unsigned long end2)
@@ -1265,19 +1268,19 @@ static void expect_two_ranges(struct kunit *test, unsigned long start,
 	expect_ranges(test, ranges + 1, 2);
 }
 
-/* Ranges of pages: where they meet, overlap, and are the same */
+/* Ranges of pages that adjoin, overlap, or are the same */
 static void trans_pgd_copy_ranges(struct kunit *test)
 {
 	const unsigned long half = LEVEL_SIZE(2) / 2, size = LEVEL_SIZE(2);
 	struct trans_pgd_test *t = test->priv;
 	unsigned long addr = some_addr();
 
-	/* Nothing, before and after something */
+	/* An empty range, before and after one that is not */
 	start_over(test);
 	put_both(test, addr, 3, PAGE_KERNEL, PAGE_KERNEL);
 	expect_two_ranges(test, addr, addr, addr, addr + PAGE_SIZE);
 
-	/* They meet inside a table, which is no block then */
+	/* They adjoin inside a table, so it does not become a block */
 	start_over(test);
 	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL_RO, 0);
 	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
@@ -1296,7 +1299,7 @@ static void trans_pgd_copy_ranges(struct kunit *test)
 	expect_two_ranges(test, addr + PAGE_SIZE, addr + half, addr + half,
 			  addr + size);
 
-	/* They meet at the end of a table: two blocks */
+	/* They adjoin at the end of a table, so there are two blocks */
 	start_over(test);
 	put_run(test, t->live, addr, 3, 2 * ENTRIES, PAGE_KERNEL, 0);
 	put_run(test, t->want, addr, 2, 2, PAGE_KERNEL, 0);
@@ -1305,14 +1308,14 @@ static void trans_pgd_copy_ranges(struct kunit *test)
 	/* The same twice, and one within the other */
 	expect_two_ranges(test, addr, addr + 2 * size, addr, addr + 2 * size);
 
-	/* They overlap: of the second table half is there, and then all */
+	/* They overlap in the second table: first half of it, then all */
 	put(test, t->want, addr + size, 2, 0);
 	put_run(test, t->want, addr + size, 3, ENTRIES, PAGE_KERNEL, 0);
 	expect_two_ranges(test, addr, addr + size + half,
 			  addr + size + PAGE_SIZE, addr + 2 * size);
 }
 
-/* What is a block, or a table, since the first range stays what it is. */
+/* A block or table of the first range stays a block or table. */
 static void trans_pgd_copy_ranges_nested(struct kunit *test)
 {
 	const unsigned long half = LEVEL_SIZE(2) / 2, size = LEVEL_SIZE(2);
@@ -1333,7 +1336,7 @@ static void trans_pgd_copy_ranges_nested(struct kunit *test)
 	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
 	expect_ranges(test, ranges + 1, 2);
 
-	/* Blocks are whole, so a range that ends in one has all of it */
+	/* Blocks are copied whole, so a range that ends in one has all of it */
 	start_over(test);
 	put_run(test, t->live, addr, 2, 2, PAGE_KERNEL_RO, 0);
 	put_run(test, t->want, addr, 2, 2, PAGE_KERNEL, 0);
@@ -1370,15 +1373,15 @@ static void trans_pgd_copy_ranges_across(struct kunit *test)
 		for (i = -2; i < 2; i++)
 			put_both(test, addr + i * (long)PAGE_SIZE, 3,
 				 PAGE_KERNEL_RO, PAGE_KERNEL);
-		/* They meet there */
+		/* They adjoin there */
 		expect_two_ranges(test, addr - 2 * PAGE_SIZE, addr, addr,
 				  addr + 2 * PAGE_SIZE);
-		/* One goes across */
+		/* One crosses the border */
 		expect_two_ranges(test, addr - PAGE_SIZE, addr + PAGE_SIZE,
 				  addr - 2 * PAGE_SIZE, addr + 2 * PAGE_SIZE);
 		expect_two_ranges(test, addr - 2 * PAGE_SIZE, addr + PAGE_SIZE,
 				  addr - PAGE_SIZE, addr + 2 * PAGE_SIZE);
-		/* Both end at it, or begin there */
+		/* Both end at the border, or begin there */
 		start_over(test);
 		put_both(test, addr - PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
 		put_run(test, t->live, addr, 3, 1, PAGE_KERNEL, 0);
@@ -1402,7 +1405,7 @@ static int try_copy_range(struct kunit *test, void *arg)
 	return ret;
 }
 
-/* All that comes before the last page, then that; what was there stays. */
+/* Copy all but the last page, then the last page. The first range stays. */
 static int try_copy_ranges(struct kunit *test, void *arg)
 {
 	unsigned long last = PAGE_END - PAGE_SIZE;
@@ -1440,7 +1443,7 @@ static void trans_pgd_copy_no_memory(struct kunit *test)
 	expect_no_memory(test, try_copy_ranges, NULL);
 }
 
-/* A range that was refused a page can be asked for again. */
+/* After -ENOMEM a range can be copied again. */
 static void trans_pgd_copy_range_again(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -1478,7 +1481,7 @@ static int copy_part(struct kunit *test, pgd_t *pgd, unsigned long addr)
 	return ret;
 }
 
-/* A part is copied whole and once, whichever page of it is asked for. */
+/* A part is copied whole and once, whichever of its pages is asked for. */
 static void trans_pgd_copy_part_of_page(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -1494,12 +1497,12 @@ static void trans_pgd_copy_part_of_page(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, 0, copy_range(test, part, part, &pgd));
 		put_both(test, part, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
 		put_both(test, last, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
-		/* Its neighbours stay out */
+		/* The neighbours of the part stay out */
 		put_run(test, t->live, part - PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
 		put_run(test, t->live, last + PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
 		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, pages[i]));
 
-		/* What changes afterwards is not looked at */
+		/* Later changes of the live tables are ignored */
 		put_run(test, t->live, part + PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
 		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, part));
 		KUNIT_EXPECT_EQ(test, 0, copy_part(test, pgd, last));
@@ -1514,7 +1517,7 @@ static void trans_pgd_copy_part_of_page(struct kunit *test)
 	}
 }
 
-/* A part that is all alike is one block, and stays it */
+/* A part that is all alike becomes one block, and stays one. */
 static void trans_pgd_copy_part_alike(struct kunit *test)
 {
 	unsigned long part = LINEAR_START + 2 * PART_SIZE;
@@ -1533,7 +1536,7 @@ static void trans_pgd_copy_part_alike(struct kunit *test)
 	give_back(test);
 }
 
-/* The linear map's first and last page are in a part, and what is beside none. */
+/* The first and last page of the linear map are in parts, others are not. */
 static void trans_pgd_copy_part_out_of_range(struct kunit *test)
 {
 	const unsigned long outside[] = {
@@ -1585,7 +1588,7 @@ static void trans_pgd_copy_part_no_memory(struct kunit *test)
 
 /* The lookup of pages in tables */
 
-/* Tables for TTBR0 with an entry at some address and level */
+/* Make tables for TTBR0 with one entry, at this address and level. */
 static struct trans_pgd_walk walk_with(struct kunit *test, unsigned long addr,
 				       int level, u64 desc)
 {
@@ -1675,7 +1678,7 @@ static void trans_pgd_check_range(struct kunit *test)
 	expect_check(test, &walk, BIT_ULL(VA_BITS), phys, TRANS_PGD_READ, out);
 	expect_check(test, &walk, LINEAR_START, phys, TRANS_PGD_READ, out);
 
-	/* For TTBR1, and with no more bits than the CPU has */
+	/* For TTBR1, with the VA bits that the CPU has */
 	walk = walk_with(test, LINEAR_START, 3, rw);
 	walk = trans_pgd_walk_ttbr1(walk.pgd);
 	expect_check(test, &walk, LINEAR_START, phys, TRANS_PGD_READ, NULL);
@@ -1688,7 +1691,7 @@ static void trans_pgd_check_range(struct kunit *test)
 		     "not mapped");
 }
 
-/* A block, and a page, at every level */
+/* A block at every level, also at levels that have no blocks */
 static void trans_pgd_check_levels(struct kunit *test)
 {
 	const char *bad = "mapped by an entry that the level does not have";
@@ -1734,7 +1737,7 @@ static void trans_pgd_check_tables(struct kunit *test)
 	}
 }
 
-/* What was found last is used again for all that it maps, and for no more. */
+/* The last leaf found is used again for all that it maps, and for no more. */
 static void trans_pgd_check_remembers(struct kunit *test)
 {
 	unsigned long addr = 3 * LEVEL_SIZE(2), size = LEVEL_SIZE(2);
@@ -1756,7 +1759,7 @@ static void trans_pgd_check_remembers(struct kunit *test)
 	expect_check(test, &walk, addr + size - PAGE_SIZE,
 		     phys + size - PAGE_SIZE, TRANS_PGD_READ, NULL);
 
-	/* Beside it is walked, and then nothing is remembered */
+	/* An address beside it is walked again, and the leaf is forgotten */
 	put(test, t->live, addr - PAGE_SIZE, 3,
 	    leaf(phys, 3, PAGE_KERNEL_RO));
 	expect_check(test, &walk, addr + size, phys + size, TRANS_PGD_READ,
@@ -1771,7 +1774,7 @@ static void trans_pgd_check_remembers(struct kunit *test)
 		     TRANS_PGD_READ, "not mapped");
 }
 
-/* A check that has passed holds for the leaf, one that has not for nothing. */
+/* A check that passed holds for the leaf. A failed check holds for nothing. */
 static void trans_pgd_check_holds(struct kunit *test)
 {
 	unsigned long addr = 3 * LEVEL_SIZE(2), last = LEVEL_SIZE(2) - 1;
@@ -1788,7 +1791,7 @@ static void trans_pgd_check_holds(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr + last + 1));
 	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr - 1));
 
-	/* In the same leaf, with another fault each, and beside it */
+	/* In the same leaf with different faults, and beside the leaf */
 	expect_check(test, &walk, addr, phys, TRANS_PGD_EXEC, "not executable");
 	KUNIT_EXPECT_FALSE(test, trans_pgd_checked(&walk, addr));
 	expect_check(test, &walk, addr, phys, TRANS_PGD_READ, NULL);

@@ -2,9 +2,9 @@
 /*
  * Pages and page tables for the KUnit tests of the transitional page tables
  *
- * The library gets its pages from here: each can be refused, and all are given
- * back. Tables are made entry by entry, by index and shift and without the
- * kernel's page table helpers, so that a wrong helper does not agree with itself.
+ * The library gets its pages from here. Each page can be refused, and all are
+ * freed. Tables are made entry by entry, by index and shift, without the
+ * kernel's page table helpers. So a wrong helper is not compared with itself.
  */
 #ifndef __TRANS_PGD_TEST_H
 #define __TRANS_PGD_TEST_H
@@ -29,17 +29,17 @@
 #define UNTOUCHED		0x5a5a5a5a5a5aUL
 
 /**
- * struct trans_pgd_test - what a case works with
+ * struct trans_pgd_test - the state of a test case
  * @info:    for the library, with test_alloc_page()
  * @taken:   pages that the library has taken
  * @spare:   pages to hand out before others are allocated
  * @own:     pages of the test's own tables and code
- * @calls:   of test_alloc_page()
+ * @calls:   number of calls of test_alloc_page()
  * @fail_at: the call that returns NULL; 0 for none
  * @crash:   crash kernel's range to change while the machine is stopped, or NULL
- * @range:   what to change it to
- * @live:    what the library is to take for the live top table
- * @want:    what it is to make of it, if the case makes that too
+ * @range:   the range to change @crash to
+ * @live:    the top table that the library takes for the live one
+ * @want:    the expected copy of @live, if the case makes one
  */
 struct trans_pgd_test {
 	struct trans_pgd_info info;
@@ -54,7 +54,7 @@ struct trans_pgd_test {
 	u64 *want;
 };
 
-/* While the machine is stopped there is no page but a spare one. */
+/* While the machine is stopped, only spare pages can be had. */
 static void *test_alloc_page(void *arg)
 {
 	struct trans_pgd_test *t = arg;
@@ -118,7 +118,7 @@ static int trans_pgd_test_init(struct kunit *test)
 {
 	struct trans_pgd_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
 
-	/* exit() looks at it, also when there is none */
+	/* exit() looks at this pointer even if the allocation failed */
 	test->priv = t;
 	if (!t)
 		return -ENOMEM;
@@ -142,13 +142,13 @@ static void trans_pgd_test_exit(struct kunit *test)
 	free_all(&t->own);
 }
 
-/* Frees @taken and resets what the library and the case have counted. */
+/* Free @taken, and reset the counts of the library and of the case. */
 static unsigned int give_back(struct kunit *test);
 
 /*
- * Calls with the first page refused, then the second, and so on until it
- * works. A call that fails does so at once and with -ENOMEM. @call itself sees
- * that nothing of the caller's is touched then.
+ * Repeat a call with the first page refused, then the second, and so on until
+ * it succeeds. A call that fails has to fail at once, with -ENOMEM. @call
+ * itself checks that nothing of the caller is touched then.
  */
 static void expect_no_memory(struct kunit *test,
 			     int (*call)(struct kunit *test, void *arg),
@@ -181,7 +181,7 @@ static u64 *table_of(u64 desc)
 	return phys_to_virt(__pte_to_phys(__pte(desc)));
 }
 
-/* The entry for an address at a level, with all tables on the way to it */
+/* The entry for an address at a level. Missing tables above it are made. */
 static u64 *entry_at(struct kunit *test, u64 *table, unsigned int va_bits,
 		     unsigned long addr, int level)
 {
@@ -202,7 +202,7 @@ static u64 *entry_at(struct kunit *test, u64 *table, unsigned int va_bits,
 	}
 }
 
-/* An entry as the kernel makes them, of a page or a block */
+/* An entry of a page or a block, as the kernel makes them */
 static u64 leaf(phys_addr_t phys, int level, pgprot_t prot)
 {
 	u64 desc = __phys_to_pte_val(phys) | pgprot_val(prot);

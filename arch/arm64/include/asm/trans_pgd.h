@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Transitional page tables: what the MMU runs on while memory is overwritten
- * for kexec or by the resume from hibernation. See
- * Documentation/arm64/trans_pgd.rst.
+ * Transitional page tables: the MMU uses them while kexec or the resume from
+ * hibernation overwrites memory. See Documentation/arm64/trans_pgd.rst.
  */
 #ifndef __ASM_TRANS_PGD_H
 #define __ASM_TRANS_PGD_H
@@ -14,10 +13,10 @@
 /*
  * break_before_make_ttbr_switch - change the tables that TTBR1_EL1 points to
  *
- * Old and new tables translate the same addresses and differ at every level,
- * so the TLB must never see both: go through a page of zeroes, where nothing
- * translates, and invalidate there. Runs from a TTBR0 mapping and, until the
- * end, without any access through TTBR1.
+ * The old and the new tables translate the same addresses and differ at every
+ * level, so the TLB must never hold entries of both. Switch to a page of zeroes
+ * first, where nothing translates, and invalidate the TLB there. The caller
+ * runs from a TTBR0 mapping. There is no access through TTBR1 until the end.
  *
  *	zero:	physical address of a page of zeroes, preserved
  *	pgd:	physical address of the new tables, preserved
@@ -67,7 +66,7 @@ int trans_pgd_create_copy(struct trans_pgd_info *info, pgd_t **trans_pgd,
 int trans_pgd_copy_range(struct trans_pgd_info *info, pgd_t *trans_pgd,
 			 unsigned long start, unsigned long end);
 
-/* Bytes of a part: of the largest block there is, as for use_1G_block() */
+/* A part has the size of the largest block, see use_1G_block() */
 #define TRANS_PGD_PART_SIZE	(PAGE_SHIFT == 12 ? PUD_SIZE : PMD_SIZE)
 
 int trans_pgd_copy_part(struct trans_pgd_info *info, pgd_t *trans_pgd,
@@ -85,18 +84,18 @@ void trans_pgd_copy_code(void *page, const void *code, size_t size);
 
 /**
  * trans_pgd_enter() - jump to code that a transitional page table maps
- * @arg0: what the code gets in x0
- * @arg1: in x1
- * @arg2: in x2
- * @arg3: in x3
- * @arg4: in x4
- * @arg5: in x5
- * @code: address of the code as it is mapped now, in TTBR0
+ * @arg0: passed to the code in x0
+ * @arg1: passed in x1
+ * @arg2: passed in x2
+ * @arg3: passed in x3
+ * @arg4: passed in x4
+ * @arg5: passed in x5
+ * @code: address at which TTBR0 maps the code now
  *
  * A compiler's check of calls through pointers (CFI) does not see this jump.
  * @code has to be the address of the code itself. A tree whose CFI has jump
- * tables takes that of a function by function_nocfi(). The caller has
- * interrupts off. Does not return.
+ * tables gets the address of a function by function_nocfi(). The caller has
+ * interrupts off. This function does not return.
  */
 void __noreturn trans_pgd_enter(unsigned long arg0, unsigned long arg1,
 				unsigned long arg2, unsigned long arg3,
@@ -106,7 +105,7 @@ void __noreturn trans_pgd_enter(unsigned long arg0, unsigned long arg1,
 int trans_pgd_copy_el2_vectors(struct trans_pgd_info *info,
 			       phys_addr_t *el2_vectors);
 
-/* What a page is to be used for */
+/* How the hand-over uses a page */
 enum trans_pgd_use {
 	TRANS_PGD_READ,
 	TRANS_PGD_WRITE,
@@ -116,12 +115,12 @@ enum trans_pgd_use {
 /**
  * struct trans_pgd_walk - tables to check pages against
  * @pgd:     physical address of the table that the MMU starts at
- * @va_bits: bits of virtual address that it translates, 64 - TxSZ
- * @ttbr1:   whether they translate the upper range of addresses
- * @base:    first virtual address of the last leaf found
- * @good:    @size if the last check found nothing wrong, or 0
- * @size:    bytes that it maps; 0 before any is found
- * @desc:    the leaf
+ * @va_bits: bits of virtual address that the tables translate, 64 - TxSZ
+ * @ttbr1:   whether the tables translate the upper range of addresses
+ * @base:    first virtual address that the last leaf found maps
+ * @good:    @size if the last check found nothing wrong, otherwise 0
+ * @size:    bytes that this leaf maps; 0 before a leaf has been found
+ * @desc:    this leaf
  */
 struct trans_pgd_walk {
 	phys_addr_t pgd;
@@ -141,12 +140,12 @@ const char *trans_pgd_check(struct trans_pgd_walk *walk, unsigned long addr,
  * @walk: the tables
  * @addr: virtual address of the page
  *
- * What maps a page maps its neighbours alike, and to what is next to it. So a
- * page is as good as the last one that trans_pgd_check() has looked up in
- * @walk, if the same entry maps both, for the same use and with its physical
- * address as far from @addr.
+ * A leaf maps all its pages with the same attributes, and to contiguous memory.
+ * So the result of the last trans_pgd_check() of @walk also holds for another
+ * page in the same leaf. The use of that page has to be the same, and so has
+ * the offset from its virtual to its physical address.
  *
- * Return: true if the check was without fault and holds for the page.
+ * Return: true if the last check found nothing wrong and holds for the page.
  */
 static inline bool trans_pgd_checked(const struct trans_pgd_walk *walk,
 				     unsigned long addr)
@@ -204,9 +203,11 @@ static inline void cpu_install_ttbr0(phys_addr_t ttbr0, unsigned long t0sz)
 
 	/*
 	 * The TLB may hold user translations of the same addresses, and the
-	 * one page may be mapped global: empty it while nothing translates.
-	 * __cpu_set_tcr_t0sz() would not do here, as it writes T0SZ only where
-	 * the kernel's own ID map is out of the default range.
+	 * one page may be mapped global. So flush the TLB while nothing
+	 * translates.
+	 *
+	 * __cpu_set_tcr_t0sz() cannot be used here. It writes T0SZ only if the
+	 * kernel's own ID map is out of the default range.
 	 */
 	cpu_set_reserved_ttbr0();
 	local_flush_tlb_all();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the tests of kexec_load() and kexec_file_load() share. Include
+ * Code that the tests of kexec_load() and kexec_file_load() share. Include
  * kselftest_harness.h first.
  */
 #ifndef KEXEC_COMMON_H
@@ -23,16 +23,17 @@
 #define CRASH		KEXEC_ON_CRASH
 
 /*
- * Flags that some releases know and others refuse: KEXEC_UPDATE_ELFCOREHDR and
- * KEXEC_CRASH_HOTPLUG_SUPPORT; KEXEC_FILE_DEBUG, _NO_CMA and _FORCE_DTB
+ * Flags that some releases accept and others refuse:
+ * KEXEC_UPDATE_ELFCOREHDR and KEXEC_CRASH_HOTPLUG_SUPPORT,
+ * and KEXEC_FILE_DEBUG, KEXEC_FILE_NO_CMA and KEXEC_FILE_FORCE_DTB
  */
 #define LATER_FLAGS		0x0cUL
 #define LATER_FILE_FLAGS	0x38UL
 
-/* Seconds for many loads: one takes a good part of a second for a TB of memory. */
+/* Timeout in s for many loads. With 1 TB, one takes a good part of a second. */
 #define MANY_LOADS	600
 
-/* As struct kexec_segment, with the address as what it is */
+/* As struct kexec_segment, but the physical address is a number */
 struct segment {
 	const void *buf;
 	size_t bufsz;
@@ -40,26 +41,26 @@ struct segment {
 	size_t memsz;
 };
 
-/* Addresses from start to before end */
+/* Addresses from start to end (exclusive) */
 struct range {
 	unsigned long start;
 	unsigned long end;
 };
 
-/* What /proc/iomem tells */
+/* The contents of /proc/iomem */
 static struct range ram[MAX_RANGES];	/* each "System RAM" */
-static struct range other[MAX_RANGES];	/* all else at the top level */
-static struct range unsure[MAX_RANGES];	/* of these, what may be mapped */
+static struct range other[MAX_RANGES];	/* all others at the top level */
+static struct range unsure[MAX_RANGES];	/* those that may be mapped */
 static struct range crashk;		/* "Crash kernel", or empty */
 static struct range text;		/* "Kernel code" */
 static int nr_ram, nr_other, nr_unsure;
 
-/* Why nothing can be tested, or NULL */
+/* The reason why nothing can be tested, or NULL */
 static const char *no_test;
-/* Pages that were reserved before the first test; -1 if nothing tells */
+/* Number of reserved pages before the first test, or -1 if not known */
 static long reserved_before;
 
-/* Both calls return 0 or a negative errno */
+/* load() and file_load() return 0 or a negative errno */
 static inline int load(unsigned long entry, unsigned long nr,
 		       const struct segment *segments, unsigned long flags)
 {
@@ -76,13 +77,13 @@ static inline int file_load(int kernel, int initrd, unsigned long len,
 	return 0;
 }
 
-/* Whether the kernel has that call: no flags are like these */
+/* Whether the kernel has kexec_file_load(). No flags have this value. */
 static inline bool have_file_load(void)
 {
 	return file_load(-1, -1, 0, NULL, -1UL) == -EINVAL;
 }
 
-/* Whether a kernel was refused because, as all that are here, it is not signed */
+/* Whether a kernel was refused because it is not signed. None here is. */
 static inline bool needs_signature(int error)
 {
 	switch (-error) {
@@ -104,7 +105,7 @@ static inline int unload(bool crash)
 	return load(0, 0, NULL, KEXEC_ARCH_AARCH64 | (crash ? CRASH : 0));
 }
 
-/* The next of the random numbers that a seed stands for; splitmix64 */
+/* The next random number of a seed, by splitmix64 */
 static inline uint64_t next_random(uint64_t *state)
 {
 	uint64_t z = *state += 0x9e3779b97f4a7c15;
@@ -114,7 +115,7 @@ static inline uint64_t next_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
-/* The number in a file, or -1 */
+/* Read the number in a file. Returns -1 on failure. */
 static long number(const char *path)
 {
 	FILE *file = fopen(path, "r");
@@ -128,14 +129,14 @@ static long number(const char *path)
 	return value;
 }
 
-/* Whether an image is loaded, as the kernel tells */
+/* 1 if an image is loaded, 0 if not, -1 if the kernel does not tell */
 static int loaded(bool crash)
 {
 	return number(crash ? "/sys/kernel/kexec_crash_loaded" :
 			      "/sys/kernel/kexec_loaded");
 }
 
-/* Pages of memory that the kernel allocates from: what it calls totalram */
+/* Number of pages that the kernel allocates from (totalram) */
 static inline unsigned long total_pages(void)
 {
 	unsigned long kib = 0;
@@ -156,10 +157,11 @@ static inline bool begins(const char *name, const char *with)
 }
 
 /*
- * Whether a region is of a kind that may be in the linear map, or not. Drivers
- * put memory there that is none of the kernel's own: fsdax and devdax without
- * a sign of it; kmem, virtio_mem and others as "System RAM (...)". Memory that
- * is plugged into a bus's window is a "System RAM" below that.
+ * Whether a region is of a kind that can be in the linear map, but need not be.
+ * Drivers map memory there that is not the kernel's own. fsdax and devdax leave
+ * no sign of it. kmem, virtio_mem and others show it as "System RAM (...)".
+ * Memory that is plugged into the window of a bus is a "System RAM" below that
+ * window.
  */
 static inline bool may_be_mapped(const char *name)
 {
@@ -192,7 +194,7 @@ static void read_iomem(void)
 			else if (!settled && nr_other < MAX_RANGES)
 				other[nr_other++] = r;
 		}
-		/* One such region inside is enough for all of it. */
+		/* One such region inside makes all of it unsure. */
 		if (!settled && may_be_mapped(name) && nr_unsure < MAX_RANGES) {
 			unsure[nr_unsure++] = top;
 			settled = true;
@@ -202,7 +204,7 @@ static void read_iomem(void)
 		fclose(file);
 }
 
-/* Whether all of a range is memory. What is reserved in it is mapped too. */
+/* Whether all of a range is memory. Reserved memory is mapped too. */
 static inline bool in_ram(unsigned long start, unsigned long end)
 {
 	int i;
@@ -212,12 +214,12 @@ static inline bool in_ram(unsigned long start, unsigned long end)
 			continue;
 		if (end <= ram[i].end)
 			return true;
-		start = ram[i].end;	/* the next may begin right there */
+		start = ram[i].end;	/* the next range may adjoin */
 	}
 	return false;
 }
 
-/* Whether some of it may be mapped like memory, or not: nothing tells. */
+/* Whether some of a range may be mapped like memory. Nothing tells for sure. */
 static inline bool may_be_ram(unsigned long start, unsigned long end)
 {
 	int i;
@@ -228,7 +230,7 @@ static inline bool may_be_ram(unsigned long start, unsigned long end)
 	return false;
 }
 
-/* The largest range of memory that has no crash kernel in it */
+/* The largest range of memory without a crash kernel in it */
 static inline struct range free_ram(void)
 {
 	struct range best = { 0 }, r;
@@ -251,8 +253,9 @@ static inline struct range free_ram(void)
 }
 
 /*
- * Pages with the flag PG_reserved, as each page of an image has from its
- * allocation until it is freed: one that is lost is counted for ever.
+ * Count the pages with the flag PG_reserved. Each page of an image has this
+ * flag from its allocation until it is freed. So a lost page is counted for
+ * ever.
  */
 static inline long reserved_pages(void)
 {
@@ -281,7 +284,7 @@ static inline long reserved_pages(void)
 	return count;
 }
 
-/* A file in memory that is open for reading only, as the kernel wants it */
+/* Make a file in memory and open it read-only, as the kernel demands. */
 static inline int memory_file(const void *data, size_t size, size_t pad)
 {
 	int fd, fd_rw = syscall(__NR_memfd_create, "kexec", 0U);
@@ -298,7 +301,7 @@ static inline int memory_file(const void *data, size_t size, size_t pad)
 	return fd;
 }
 
-/* The header of an Image, as booting.rst in arm64's documentation has it */
+/* The header of an Image, see booting.rst in arm64's documentation */
 struct image_header {
 	uint32_t code[2];
 	uint64_t text_offset;
@@ -311,7 +314,7 @@ struct image_header {
 
 #define IMAGE_SIZE	0x20000UL
 
-/* The least that kexec_file_load() takes for a kernel */
+/* The smallest header that kexec_file_load() accepts as a kernel */
 static inline struct image_header good_header(void)
 {
 	return (struct image_header) {
@@ -320,7 +323,7 @@ static inline struct image_header good_header(void)
 	};
 }
 
-/* Why the tests cannot run here, or NULL */
+/* Return the reason why the tests cannot run here, or NULL. */
 static inline const char *obstacle(void)
 {
 	if (geteuid())
@@ -344,7 +347,7 @@ static void __attribute__((constructor)) prepare(void)
 	if (!no_test)
 		reserved_before = reserved_pages();
 #ifdef TEST_HARNESS_MAIN
-	/* The harness would count tests that were all skipped as passed. */
+	/* If all tests are skipped, the harness would report a pass. */
 	if (no_test) {
 		ksft_print_header();
 		ksft_exit_skip("%s\n", no_test);
@@ -353,9 +356,9 @@ static void __attribute__((constructor)) prepare(void)
 }
 
 /*
- * Runs when the program ends, but not when the process of a test does. A test
- * that was ended by an assertion or a timeout has left its image loaded, which
- * holds nothing that may be entered.
+ * Runs when the program ends, but not when the process of a single test ends. A
+ * test that ends by an assertion or a timeout leaves its image loaded. That
+ * image must not be entered.
  */
 static void __attribute__((destructor)) leave_nothing(void)
 {
@@ -366,8 +369,8 @@ static void __attribute__((destructor)) leave_nothing(void)
 }
 
 /*
- * For a FIXTURE_SETUP, where the harness would go on to the test after a
- * return: 255 is how a test's process says that it was skipped.
+ * For a FIXTURE_SETUP. After a return from it, the harness would run the test.
+ * So end the process of the test. Status 255 says that the test was skipped.
  */
 #define SKIP_UNLESS(condition, why) do {				\
 	if (!(condition))						\

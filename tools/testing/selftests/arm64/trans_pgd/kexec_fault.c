@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Each allocation of a load fails in turn. The load has to fail with ENOMEM,
- * lose nothing, and succeed once nothing fails any more.
+ * Each allocation of a load fails in turn. The load has to fail with ENOMEM and
+ * lose nothing. It has to succeed once nothing fails any more.
  *
- * Three kinds of allocation may fail without the load, and the kernel's trace of
- * the failure has to show that it was one of them:
- * - kmemleak's own, which has a reserve for that;
- * - a slab's pages, which are asked for a second time, with fewer;
- * - what kexec_file_load() allocates for initrd, device tree and ELF headers:
- *   it takes any error of load_other_segments() for a lack of room, and tries
- *   the next place for the kernel.
+ * A load may survive the failure of three kinds of allocation. The kernel's
+ * trace of the failure has to show that it was one of these:
+ * - allocations of kmemleak, which has a reserve for that;
+ * - pages of a slab, because the slab allocator asks again, for fewer pages;
+ * - allocations of kexec_file_load() for the initrd, the device tree and the
+ *   ELF headers. kexec_file_load() takes any error of load_other_segments() for
+ *   a lack of room, and tries the next place for the kernel.
  */
 #include "../../kselftest_harness.h"
 #include "kexec_common.h"
@@ -73,14 +73,14 @@ static bool put(const char *path, const char *text)
 	return done;
 }
 
-/* What kmemleak has found before is none of ours. */
+/* Drop what kmemleak has found before. The tests have not caused it. */
 static void __attribute__((constructor)) forget_leaks(void)
 {
 	put(KMEMLEAK, "scan");
 	put(KMEMLEAK, "clear");
 }
 
-/* Every allocation may fail, whatever its flags, and each is told of */
+/* Let any allocation fail, whatever its flags, and log each failure. */
 static bool set_up_faults(void)
 {
 	return put(DEBUG "failslab/ignore-gfp-wait", "N") &&
@@ -133,7 +133,7 @@ FIXTURE_TEARDOWN(kexec_fault)
 	EXPECT_EQ(0, unload(self->fault.crash));
 }
 
-/* Let the nth allocation from now on fail; 0: none */
+/* Let the nth allocation from now on fail. 0 means none. */
 static bool arm(struct fault *self, int nth)
 {
 	char text[16];
@@ -142,7 +142,7 @@ static bool arm(struct fault *self, int nth)
 	return pwrite(self->fail, text, len, 0) == len;
 }
 
-/* How many allocations would still have to come before one fails */
+/* The number of allocations that are still to come before one fails */
 static int armed(struct fault *self)
 {
 	char text[16] = "";
@@ -152,14 +152,14 @@ static int armed(struct fault *self)
 	return atoi(text);
 }
 
-/* What the kernel has said since the last call */
+/* What the kernel has logged since the last call */
 static const char *heard(struct fault *self)
 {
 	static char text[65536];
 	size_t used = 0;
 	ssize_t len;
 
-	/* EPIPE: some of it is lost by now, and reading goes on behind that */
+	/* EPIPE: some messages are lost. Go on with the next one. */
 	while ((len = read(self->log, text + used,
 			   sizeof(text) - 1 - used)) > 0 ||
 	       (len < 0 && errno == EPIPE))
@@ -170,8 +170,8 @@ static const char *heard(struct fault *self)
 
 /*
  * Whether a failure that the load survived is of a kind that it may survive.
- * Some releases have no trace of one for which its caller wants no warning, as
- * kmemleak and the slab allocator do.
+ * Callers such as kmemleak and the slab allocator want no warning. Some
+ * releases have no trace of such a failure.
  */
 static bool may_survive(struct fault *self, const char *trace)
 {
@@ -208,13 +208,13 @@ TEST_F_TIMEOUT(kexec_fault, each_allocation, 600)
 			EXPECT_TRUE(may_survive(f, trace))
 				TH_LOG("allocation %d:\n%s", nth, trace);
 		}
-		/* As for any other error: a crash kernel may be lost, see kexec_load.c */
+		/* An error may lose a crash kernel, see kexec_load.c */
 		if (!error || !f->crash)
 			EXPECT_EQ(1, loaded(f->crash));
 	}
 	EXPECT_EQ(0, error);
 	EXPECT_LT(nth, CALLS);
-	/* The image, its control pages, and more */
+	/* There are allocations of the image, its control pages, and more */
 	EXPECT_GE(failed, 3);
 	printf("# %d allocations: %d loads failed, %d succeeded nevertheless\n",
 	       nth - 1, failed, survived);
@@ -230,9 +230,9 @@ static void keep_ours(char *record)
 }
 
 /*
- * What kmemleak found of kexec, without the one leak that v5.10 has:
- * load_other_segments() forgets a crash kernel's ELF headers when it fails after
- * they were made. Returns how many of these there were, or -1.
+ * Report what kmemleak found of kexec, without the one leak that v5.10 has. If
+ * load_other_segments() fails after it has made the ELF headers of a crash
+ * kernel, it forgets them. Returns the number of these leaks, or -1.
  */
 static int scan(char *report, size_t size)
 {
@@ -242,7 +242,7 @@ static int scan(char *report, size_t size)
 	FILE *file;
 
 	*report = 0;
-	/* What is new is not reported, for it may be on its way somewhere */
+	/* kmemleak does not report new objects, which may be in transit */
 	sleep(6);
 	fd = open(KMEMLEAK, O_WRONLY);
 	if (fd < 0 || write(fd, "scan", 4) != 4 || write(fd, "scan", 4) != 4)

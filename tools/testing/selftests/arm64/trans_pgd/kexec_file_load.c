@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * kexec_file_load(): what it takes, what it refuses and with which error, and
- * what is loaded afterwards, as kexec_load.c does for the other call. Only
- * flags are looked at before a crash kernel is freed.
+ * Test kexec_file_load(): what it accepts, what it refuses and with which
+ * error, and what is loaded afterwards. kexec_load.c does the same for the
+ * other call. A crash kernel is freed before anything but the flags is checked.
  *
- * The kernels are no more than the header of one.
+ * A kernel in these tests is only the header of one.
  */
 #include "../../kselftest_harness.h"
 #include "kexec_common.h"
 
 #define CMDLINE		"console=ttyAMA0"
-#define LEN		sizeof(CMDLINE)		/* the zero at its end counts */
+#define LEN		sizeof(CMDLINE)		/* with the zero at its end */
 
 FIXTURE(kexec_file_load) {
 	bool crash;
-	unsigned long flags;	/* that are right */
+	unsigned long flags;	/* the right flags */
 	int kernel;
 	int initrd;
-	char *edge;		/* the page in front is the last that is mapped */
+	char *edge;		/* end of a page; the next is not mapped */
 };
 
 FIXTURE_VARIANT(kexec_file_load) {
@@ -103,7 +103,7 @@ TEST_F(kexec_file_load, unload)
 
 	EXPECT_EQ(0, file_load(-1, -1, 0, NULL, flags));
 	EXPECT_EQ(0, loaded(self->crash));
-	/* With nothing loaded, and whatever else is given */
+	/* With nothing loaded, and with any other arguments */
 	EXPECT_EQ(0, file_load(-1, 99, -1UL, (void *)-1UL, flags));
 }
 
@@ -116,7 +116,7 @@ TEST_F(kexec_file_load, replace)
 
 	for (i = 0; i < 4; i++)
 		TAKEN(self->kernel, self->initrd, LEN, CMDLINE, 0);
-	/* By the other call's image, and that again */
+	/* By an image of the other call, and then that image again */
 	EXPECT_EQ(0, load(s.mem, 1, &s, flags));
 	EXPECT_EQ(1, loaded(self->crash));
 	TAKEN(self->kernel, self->initrd, LEN, CMDLINE, 0);
@@ -166,7 +166,7 @@ TEST_F_TIMEOUT(kexec_file_load, bad_files, MANY_LOADS)
 	BAD_FILE(-EBADF, fds[0]);
 	BAD_FILE(-ETXTBSY, fd);
 	close(fds[0]);
-	/* No kernel, but by now a file like any other */
+	/* Not a kernel, but now good enough as an initrd */
 	TAKEN(self->kernel, fd, LEN, CMDLINE, 0);
 }
 
@@ -182,10 +182,10 @@ TEST_F_TIMEOUT(kexec_file_load, truncated_image, MANY_LOADS)
 		REFUSED(-EINVAL, fd, self->initrd, LEN, CMDLINE);
 		close(fd);
 	}
-	/* The kernel sees nothing but the header: what is cut off is zeroes then */
+	/* Only the header is looked at. What is cut off becomes zeroes. */
 	fd = memory_file(&header, sizeof(header), 0);
 	TAKEN(fd, self->initrd, LEN, CMDLINE, 0);
-	/* The file may be as large as its header says, and no byte larger */
+	/* The file may be as large as its header says, and not a byte larger */
 	fd = memory_file(&header, sizeof(header), IMAGE_SIZE - sizeof(header));
 	TAKEN(fd, self->initrd, LEN, CMDLINE, 0);
 	fd = memory_file(&header, sizeof(header),
@@ -211,12 +211,12 @@ TEST_F_TIMEOUT(kexec_file_load, bad_size, MANY_LOADS)
 
 	header.image_size = 0;
 	REFUSED_IMAGE(-EINVAL, header);
-	/* No memory has such a hole */
+	/* No memory has room for this */
 	header.image_size = 1UL << 46;
 	REFUSED_IMAGE(-EADDRNOTAVAIL, header);
 	header.image_size = -1UL << 20;
 	REFUSED_IMAGE(-EADDRNOTAVAIL, header);
-	/* Rounded up to pages it is 0, and no buffer fits */
+	/* Rounded up to pages this is 0, and no buffer fits */
 	header.image_size = -1UL;
 	REFUSED_IMAGE(-EINVAL, header);
 }
@@ -231,7 +231,7 @@ TEST_F(kexec_file_load, text_offset)
 	REFUSED_IMAGE(-EADDRNOTAVAIL, header);
 	header.text_offset = 1UL << 46;
 	REFUSED_IMAGE(-EADDRNOTAVAIL, header);
-	/* Offset and size together are 0, or little */
+	/* The sum of offset and size is 0, or small */
 	header.text_offset = -IMAGE_SIZE;
 	REFUSED_IMAGE(-EADDRNOTAVAIL, header);
 	header.text_offset = 0x80000;
@@ -239,7 +239,7 @@ TEST_F(kexec_file_load, text_offset)
 	REFUSED_IMAGE(-EADDRNOTAVAIL, header);
 }
 
-/* Pages of the size of this kernel's are taken; of another if the CPU has them. */
+/* The page size of this kernel is accepted, and others that the CPU has. */
 TEST_F(kexec_file_load, page_size)
 {
 	struct image_header header = good_header();
@@ -257,7 +257,7 @@ TEST_F(kexec_file_load, page_size)
 
 TEST_F(kexec_file_load, initrd)
 {
-	/* Without one, and then the file does not matter */
+	/* Without an initrd the file does not matter */
 	TAKEN(self->kernel, -1, LEN, CMDLINE, KEXEC_FILE_NO_INITRAMFS);
 	TAKEN(self->kernel, self->initrd, LEN, CMDLINE, 0);
 }
@@ -275,16 +275,16 @@ TEST_F(kexec_file_load, cmdline)
 	TAKEN(self->kernel, self->initrd, 0, (void *)-1UL, 0);
 	TAKEN(self->kernel, self->initrd, 1, "", 0);
 	TAKEN(self->kernel, self->initrd, 4, "a\0b", 0);
-	/* arm64 does not compare it to COMMAND_LINE_SIZE */
+	/* arm64 does not compare the length with COMMAND_LINE_SIZE */
 	TAKEN(self->kernel, self->initrd, size, text, 0);
 
 	/* Not terminated */
 	REFUSED(-EINVAL, self->kernel, self->initrd, LEN - 1, CMDLINE);
 	REFUSED(-EINVAL, self->kernel, self->initrd, size - 1, text);
-	/* More than can be allocated in one piece */
+	/* Too long to be allocated in one piece */
 	REFUSED(-ENOMEM, self->kernel, self->initrd, 64UL << 20, text);
 	REFUSED(-ENOMEM, self->kernel, self->initrd, -1UL, text);
-	/* Not there, or not to its end */
+	/* Not mapped, or not mapped up to its end */
 	REFUSED(-EFAULT, self->kernel, self->initrd, LEN, NULL);
 	REFUSED(-EFAULT, self->kernel, self->initrd, LEN, (char *)-1UL);
 	REFUSED(-EFAULT, self->kernel, self->initrd, LEN, self->edge);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Random images for kexec_load(), each with the result that it must have.
+ * Random images for kexec_load(), each with a predicted result.
  *
- * The result is foretold from the order in which the kernel looks at an image
- * and from /proc/iomem: the kernel checks what its page tables reach when an
- * image is loaded, so an image that lies in memory has to load and one that
- * does not, by so much as a page, must not. A reach that is too small shows as
- * much as one that is too large.
+ * The prediction uses /proc/iomem and the order in which the kernel checks an
+ * image. When an image is loaded, the kernel checks what its page tables reach.
+ * So an image that lies in memory has to load. If only one page of it does not
+ * lie in memory, it must not load. The test finds tables that reach too little
+ * as well as tables that reach too much.
  *
- *	KEXEC_FUZZ_SEED		repeats a run; it is printed
- *	KEXEC_FUZZ_ROUNDS	images, 10000 if not said
+ *	KEXEC_FUZZ_SEED		repeats a run; the seed is printed
+ *	KEXEC_FUZZ_ROUNDS	number of images, 10000 by default
  */
 #include "../../kselftest_harness.h"
 #include "kexec_common.h"
@@ -39,8 +39,8 @@ struct fuzz {
 	unsigned long half;	/* of memory, in pages */
 	struct segment kept[MAX_SEGMENTS];	/* of the loaded crash kernel */
 	int nr_kept;
-	char *buf;		/* 8 pages, and then nothing */
-	int seen[2][200];	/* how often each result */
+	char *buf;		/* 8 pages, then one that is not mapped */
+	int seen[2][200];	/* how often each result was seen */
 };
 
 FIXTURE(kexec_fuzz) {
@@ -67,7 +67,7 @@ FIXTURE_TEARDOWN(kexec_fuzz)
 	EXPECT_EQ(0, unload(true));
 }
 
-/* An address that is memory, mostly */
+/* An address that is memory in most cases */
 static unsigned long good_place(bool crash)
 {
 	struct range r = crash ? crashk : ram[below(nr_ram)];
@@ -75,7 +75,7 @@ static unsigned long good_place(bool crash)
 	return r.start + below((r.end - r.start) / PAGE) * PAGE;
 }
 
-/* An address that is worth trying */
+/* An address at which a check may be wrong */
 static unsigned long any_place(bool crash)
 {
 	struct range r = ram[below(nr_ram)];
@@ -150,14 +150,14 @@ static bool readable(struct fuzz *self, const struct segment *s)
 			     s->bufsz <= (size_t)(self->buf + 8 * PAGE - buf));
 }
 
-/* A buffer that is neither ours nor surely not there cannot be foretold. */
+/* A random buffer may or may not be mapped. Make it one that is not. */
 static void settle(struct fuzz *self, struct segment *s)
 {
 	if (!readable(self, s) && s->buf != self->buf + 8 * PAGE - s->bufsz + 1)
 		s->buf = (void *)((unsigned long)s->buf | 1UL << 63);
 }
 
-/* All of it in memory, and nothing in the loaded crash kernel's segments */
+/* Whether all of it is in memory, and none in the loaded crash kernel */
 static bool reachable(struct fuzz *self, const struct segment *s)
 {
 	const struct segment *kept;
@@ -169,7 +169,7 @@ static bool reachable(struct fuzz *self, const struct segment *s)
 	return in_ram(s->mem, s->mem + s->memsz);
 }
 
-/* The result, from what the kernel looks at, in its order */
+/* Predict the result, with the checks of the kernel in their order. */
 static int foretell(struct fuzz *self, unsigned long entry,
 		    int nr, const struct segment *s, unsigned long flags)
 {
@@ -208,11 +208,11 @@ static int foretell(struct fuzz *self, unsigned long entry,
 		if (s[i].mem < crashk.start ||
 		    s[i].mem + s[i].memsz - 1 > crashk.end - 1)
 			return -EADDRNOTAVAIL;
-	/* From here on there are pages, and the image is filled. */
+	/* Now the kernel has allocated pages, and fills the image. */
 	for (i = 0; i < nr; i++)
 		if (!readable(self, &s[i]))
 			return -EFAULT;
-	/* Now the tables are made, which a crash kernel does without. */
+	/* Now the kernel makes the tables. A crash kernel has none. */
 	for (i = 0; !crash && i < nr; i++)
 		if (s[i].memsz && !reachable(self, &s[i]))
 			return -EADDRNOTAVAIL;
@@ -231,7 +231,7 @@ static void tell(unsigned long round, int want, int got, unsigned long entry,
 		       s[i].memsz, s[i].bufsz, s[i].buf);
 }
 
-/* One image; whether it went as foretold */
+/* Load one image. Return whether the result is the predicted one. */
 static bool play(struct fuzz *self, unsigned long round)
 {
 	bool crash = crashk.end && !below(5), tame = below(2);
@@ -258,7 +258,7 @@ static bool play(struct fuzz *self, unsigned long round)
 	if ((crash && !crashk.end) || flags & LATER_FLAGS)
 		return true;
 
-	/* v5.10 warns of a crash kernel's segment without a page */
+	/* v5.10 warns of an empty segment of a crash kernel */
 	for (i = 0; crash && i < nr; i++)
 		s[i].memsz = s[i].memsz ?: PAGE;
 
@@ -272,7 +272,7 @@ static bool play(struct fuzz *self, unsigned long round)
 		tell(round, want, got, entry, nr, s, flags);
 		return false;
 	}
-	/* Flags and the number of segments come first; see kexec_load.c */
+	/* Flags and number of segments are checked first, see kexec_load.c */
 	if (got && crash)
 		was = was && (flags & 0xfffe || nr > MAX_SEGMENTS ||
 			      (flags >> 16 && flags >> 16 != 183));
@@ -314,7 +314,7 @@ static void run(struct __test_metadata *_metadata,
 		if (self->seen[0][i] || self->seen[1][i])
 			printf("# errno %d: %d normal, %d crash images\n", i,
 			       self->seen[0][i], self->seen[1][i]);
-	/* As many good ones as the test is worth something */
+	/* The test is worth something only with enough of both results. */
 	EXPECT_GE(self->seen[0][0], (int)rounds / 10);
 	EXPECT_GE(self->seen[0][EADDRNOTAVAIL], (int)rounds / 50);
 	fflush(stdout);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Hand the machine over to another kernel and see what arrives there.
+ * Hand the machine over to another kernel and check what arrives there.
  *
  *	kexec_handover IMAGE INITRD COMMAND-LINE [MIB]
  *
- * loads the kernel with an initrd that has MIB (64) MiB of random numbers and
- * this program appended, and REBOOTS INTO IT AT ONCE, without shutting down
- * anything: sync is all that it does for file systems. There the program runs
- * first, as the command line tells the kernel. It compares command line and
- * numbers, reports on the console and in the kernel's log, and goes on with
- * the initrd's own /init.
+ * This loads the kernel and REBOOTS INTO IT AT ONCE, without a shutdown. The
+ * only thing that it does for file systems is sync.
  *
- * The initrd has to have this program's libraries, unless it is static (make
- * USERLDFLAGS=-static).
+ * The program appends itself and MIB (64) MiB of random numbers to the initrd.
+ * A parameter on the command line makes the next kernel run the program first.
+ * It compares the command line and the numbers, and reports on the console and
+ * in the kernel's log. Then it goes on with the initrd's own /init.
+ *
+ * The initrd has to contain the libraries of this program, unless the program
+ * is static (make USERLDFLAGS=-static).
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -58,7 +59,7 @@ static void out(int fd, const void *data, size_t size)
 	}
 }
 
-/* Zeroes up to a multiple, as cpio has them behind names and data */
+/* Write zeroes up to a multiple of @to, as cpio has after names and data. */
 static void pad(int fd, unsigned int to)
 {
 	static const char zeroes[512];
@@ -67,7 +68,7 @@ static void pad(int fd, unsigned int to)
 	out(fd, zeroes, (to - at % to) % to);
 }
 
-/* The header of a file in a cpio archive of the kind that initramfs is */
+/* Write the header of a file in a cpio archive, as an initramfs has it. */
 static void cpio_header(int fd, const char *name, unsigned int mode,
 			unsigned int size)
 {
@@ -118,7 +119,7 @@ static int make_initrd(const char *initrd, uint64_t seed, int mib)
 	cpio_header(fd, "TRAILER!!!", 0, 0);
 	pad(fd, 512);
 
-	/* The kernel takes no file that is open for writing */
+	/* The kernel refuses a file that is open for writing */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	fd_ro = open(path, O_RDONLY);
 	close(fd);
@@ -155,7 +156,7 @@ static int hand_over(const char *image, const char *initrd, const char *given,
 	return KSFT_FAIL;
 }
 
-/* The first difference, in bytes from the start, or -1 */
+/* Return the offset of the first difference, in bytes, or -1. */
 static long compare(uint64_t seed, int mib)
 {
 	static uint64_t found[CHUNK / 8];
@@ -208,7 +209,7 @@ static bool check(void)
 	return !ksft_get_fail_cnt();
 }
 
-/* On the console and, for who looks later, in the kernel's log */
+/* Report on the console and, for a later look, in the kernel's log. */
 static void go_on(bool passed)
 {
 	const char *text = passed ? NAME ": PASSED\n" : NAME ": FAILED\n";

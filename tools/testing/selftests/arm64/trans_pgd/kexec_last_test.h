@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The last test of each program, for tests run in the order in which they
- * stand: no page was lost in any of those before it.
+ * The last test of each program. Tests run in the order of the source, so this
+ * one checks that no earlier test has lost a page.
  */
 #ifndef KEXEC_LAST_TEST_H
 #define KEXEC_LAST_TEST_H

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * kexec_load(): what it takes, what it refuses and with which error, and what
- * is loaded afterwards. Each is tested for a normal image and for a crash
+ * Test kexec_load(): what it accepts, what it refuses and with which error, and
+ * what is loaded afterwards. Each test runs for a normal image and for a crash
  * kernel.
  *
- * A normal image stays loaded when another is refused. A crash kernel does
- * only where flags or the number of segments are at fault: it is freed before
- * anything else is looked at, for the new one goes to the same place. Some
- * releases read the list of segments before.
+ * A normal image stays loaded when another is refused. A crash kernel stays
+ * loaded only if the flags or the number of segments are wrong. It is freed
+ * before anything else is checked, because the new one goes to the same place.
+ * Some releases read the list of segments before that.
  */
 #include "../../kselftest_harness.h"
 #include "kexec_common.h"
@@ -16,14 +16,14 @@
 
 #define KERNEL_ADDRESS	((void *)0xffff800010000000UL)
 #define LOWEST_PAGE	((void *)0UL)
-#define AREA		64		/* pages that tests may name */
+#define AREA		64		/* pages that tests may use */
 
 FIXTURE(kexec_load) {
 	bool crash;
-	unsigned long flags;	/* that are right */
-	unsigned long mem;	/* AREA pages from here are a right place */
+	unsigned long flags;	/* the right flags */
+	unsigned long mem;	/* AREA pages from here are a good place */
 	struct segment good;	/* one page there */
-	char *edge;		/* the page in front is the last that is mapped */
+	char *edge;		/* end of a page; the next is not mapped */
 };
 
 FIXTURE_VARIANT(kexec_load) {
@@ -38,7 +38,7 @@ FIXTURE_VARIANT_ADD(kexec_load, crash) {
 	.crash = true,
 };
 
-/* A good image is loaded, for each test to keep or to lose. */
+/* Load a good image. A test keeps or loses it. */
 FIXTURE_SETUP(kexec_load)
 {
 	struct range r;
@@ -72,21 +72,21 @@ FIXTURE_TEARDOWN(kexec_load)
 	EXPECT_EQ(0, loaded(self->crash));
 }
 
-/* An image is taken; what was loaded gives way to it. */
+/* An image is accepted and replaces the loaded one. */
 #define TAKEN(nr, segments)						\
 	do {								\
 		EXPECT_EQ(0, load(self->mem, nr, segments, self->flags));\
 		EXPECT_EQ(1, loaded(self->crash));			\
 	} while (0)
 
-/* A call is refused before anything is touched: what was loaded stays. */
+/* A call is refused before anything is touched. The loaded image stays. */
 #define REFUSED_EARLY(error, entry, nr, segments, flags)		\
 	do {								\
 		EXPECT_EQ(error, load(entry, nr, segments, flags));	\
 		EXPECT_EQ(1, loaded(self->crash));			\
 	} while (0)
 
-/* A call is refused for the image: a crash kernel is lost by then. */
+/* A call is refused because of its image. A crash kernel is lost by then. */
 #define REFUSED_ENTRY(error, entry, nr, segments)			\
 	do {								\
 		EXPECT_EQ(error, load(entry, nr, segments, self->flags));\
@@ -97,7 +97,7 @@ FIXTURE_TEARDOWN(kexec_load)
 #define REFUSED(error, nr, segments)					\
 	REFUSED_ENTRY(error, self->mem, nr, segments)
 
-/* A call is refused for a list that cannot be read: before or after that. */
+/* The list cannot be read. A crash kernel may or may not be lost by then. */
 #define REFUSED_UNREAD(error, nr, segments)				\
 	do {								\
 		EXPECT_EQ(error, load(self->mem, nr, segments, self->flags));\
@@ -110,11 +110,11 @@ TEST_F(kexec_load, unload)
 {
 	EXPECT_EQ(0, unload(self->crash));
 	EXPECT_EQ(0, loaded(self->crash));
-	/* With nothing loaded there is nothing to fail */
+	/* With nothing loaded, unload succeeds too */
 	EXPECT_EQ(0, unload(self->crash));
 }
 
-/* Entry and list of segments do not matter to it. */
+/* An unload ignores the entry and the list of segments. */
 TEST_F(kexec_load, unload_with_anything)
 {
 	EXPECT_EQ(0, load(-1UL, 0, KERNEL_ADDRESS, self->flags));
@@ -168,18 +168,18 @@ TEST_F_TIMEOUT(kexec_load, unknown_flags, MANY_LOADS)
 {
 	int bit;
 
-	/* Bit 1 is KEXEC_PRESERVE_CONTEXT, which arm64 has not */
+	/* Bit 1 is KEXEC_PRESERVE_CONTEXT, which arm64 does not have */
 	for (bit = 1; bit < 16; bit++) {
 		if (LATER_FLAGS & 1UL << bit)
 			continue;
 		REFUSED_EARLY(-EINVAL, self->mem, 1, &self->good,
 			      self->flags | 1UL << bit);
 	}
-	/* They do not matter less for an unload */
+	/* An unload checks the flags too */
 	REFUSED_EARLY(-EINVAL, 0, 0, NULL, self->flags | 1UL << 15);
 }
 
-/* The masks of the flags are of 32 bits: what is above goes unseen. */
+/* The masks of the flags have 32 bits, so higher flags are not seen. */
 TEST_F_TIMEOUT(kexec_load, flags_above_32_bits, MANY_LOADS)
 {
 	int bit;
@@ -200,13 +200,13 @@ TEST_F_TIMEOUT(kexec_load, architecture, MANY_LOADS)
 			continue;
 		REFUSED_EARLY(-EINVAL, self->mem, 1, &self->good,
 			      kind | arch << 16);
-		/* All of the numbers that there are, and some others */
+		/* All numbers that exist, and some others */
 		if (arch >= 256)
 			arch += arch;
 	}
 }
 
-/* A normal image may begin anywhere, a crash kernel in its memory only. */
+/* A normal image may begin anywhere, a crash kernel only in its memory. */
 TEST_F_TIMEOUT(kexec_load, entry, MANY_LOADS)
 {
 	if (self->crash) {
@@ -250,14 +250,14 @@ TEST_F(kexec_load, bad_buffer)
 	REFUSED(-EFAULT, 2, s);
 	s[1].buf = self->edge;
 	REFUSED(-EFAULT, 2, s);
-	/* Mapped, but not to its end */
+	/* Mapped, but not up to its end */
 	s[1].buf = self->edge - PAGE;
 	s[1].bufsz = PAGE + 1;
 	REFUSED(-EFAULT, 2, s);
 	s[1].buf = self->edge - 1;
 	s[1].bufsz = 1;
 	TAKEN(2, s);
-	/* No byte of it is read */
+	/* No byte of the buffer is read */
 	s[1].buf = KERNEL_ADDRESS;
 	s[1].bufsz = 0;
 	TAKEN(2, s);
@@ -282,7 +282,7 @@ TEST_F_TIMEOUT(kexec_load, misaligned, MANY_LOADS)
 
 		s.mem += by;
 		REFUSED(-EADDRNOTAVAIL, 1, &s);
-		s.memsz += PAGE - by;	/* only the end is aligned now */
+		s.memsz += PAGE - by;	/* now only the end is aligned */
 		REFUSED(-EADDRNOTAVAIL, 1, &s);
 		s = self->good;
 		s.memsz += by;
@@ -323,9 +323,9 @@ TEST_F_TIMEOUT(kexec_load, overlap, MANY_LOADS)
 }
 
 /*
- * A segment without a page is nowhere, but not inside another. v5.10 warns of
- * one in a crash kernel, whose memory it protects by way of
- * apply_to_page_range(): there it is not tried.
+ * An empty segment takes no memory, but must not be inside another segment. For
+ * a crash kernel this is not tried. v5.10 protects the memory of a crash kernel
+ * by apply_to_page_range(), which warns of an empty segment.
  */
 TEST_F(kexec_load, empty_segment)
 {
@@ -353,7 +353,7 @@ TEST_F(kexec_load, empty_segment)
 	REFUSED(-EADDRNOTAVAIL, 2, s);
 }
 
-/* At most half of memory, in one segment and in all. */
+/* One segment may have at most half of memory, and so may all together. */
 TEST_F(kexec_load, too_large)
 {
 	unsigned long half = total_pages() / 2;
@@ -367,7 +367,7 @@ TEST_F(kexec_load, too_large)
 	REFUSED(-EINVAL, 2, s);
 }
 
-/* What the copy of the linear map does not reach, or the crash kernel's memory is not. */
+/* Addresses outside the copy of the linear map, or the crash kernel's memory */
 TEST_F_TIMEOUT(kexec_load, unreachable, MANY_LOADS)
 {
 	static const unsigned long high[] = {
@@ -392,7 +392,7 @@ TEST_F_TIMEOUT(kexec_load, unreachable, MANY_LOADS)
 		REFUSED(-EADDRNOTAVAIL, 2, s);
 	}
 
-	/* Holes: before and behind each range, its neighbour in the list too */
+	/* Holes before and after each range. The ranges may adjoin. */
 	for (i = 0; i < nr_ram; i++) {
 		if (may_be_ram(ram[i].start - PAGE, ram[i].end + PAGE))
 			continue;
@@ -403,7 +403,7 @@ TEST_F_TIMEOUT(kexec_load, unreachable, MANY_LOADS)
 		if (!in_ram(s[0].mem, s[0].mem + PAGE))
 			REFUSED(-EADDRNOTAVAIL, 2, s);
 
-		/* The last page counts as the first does */
+		/* The last page is checked as the first is */
 		s[0].memsz = 2 * PAGE;
 		s[0].mem = ram[i].end - PAGE;
 		if (!in_ram(s[0].mem, ram[i].end + PAGE))
@@ -425,7 +425,7 @@ TEST_F_TIMEOUT(kexec_load, unreachable, MANY_LOADS)
 	REFUSED(-EADDRNOTAVAIL, 2, s);
 }
 
-/* Read-only in the linear map, but not in its copy. */
+/* The kernel is read-only in the linear map, but not in its copy. */
 TEST_F(kexec_load, over_the_kernel)
 {
 	unsigned long where[] = { text.start & -PAGE, (text.end - 1) & -PAGE };
@@ -441,7 +441,7 @@ TEST_F(kexec_load, over_the_kernel)
 	}
 }
 
-/* No normal image over a crash kernel's segments, as long as it is loaded. */
+/* No normal image may be loaded over the segments of a loaded crash kernel. */
 TEST_F(kexec_load, over_the_crash_kernel)
 {
 	struct segment s = self->good, crash = self->good;
@@ -452,7 +452,7 @@ TEST_F(kexec_load, over_the_crash_kernel)
 	EXPECT_EQ(0, load(crashk.start, 1, &crash, KEXEC_ARCH_AARCH64 | CRASH));
 	s.mem = crashk.start + PAGE;
 	if (self->crash) {
-		TAKEN(1, &s);		/* in its place, not over it */
+		TAKEN(1, &s);		/* replaces it, so not over it */
 		return;
 	}
 	REFUSED(-EADDRNOTAVAIL, 1, &s);
@@ -465,8 +465,8 @@ TEST_F(kexec_load, over_the_crash_kernel)
 }
 
 /*
- * A crash kernel's control pages come from what it leaves of its memory, and
- * it needs two. A normal image's come from all memory.
+ * A crash kernel needs two control pages, from the part of its memory that its
+ * segments leave free. A normal image gets its control pages from all memory.
  */
 TEST_F(kexec_load, room_for_control_pages)
 {
@@ -511,7 +511,7 @@ TEST_F(kexec_load, not_permitted)
 	EXPECT_EQ(1, loaded(self->crash));
 }
 
-/* One at a time; who comes meanwhile is told so, and nothing else. */
+/* Only one load runs at a time. Another gets EBUSY and no other error. */
 TEST_F_TIMEOUT(kexec_load, two_at_once, MANY_LOADS)
 {
 	pid_t pid = fork();

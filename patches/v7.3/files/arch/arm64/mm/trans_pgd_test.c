@@ -2,11 +2,11 @@
 /*
  * KUnit tests of the transitional page tables
  *
- * Tables that are wrong show when the machine does not come back. The copy is
- * made of the live linear map, and of tables that are made here entry by entry,
- * without the kernel's helpers, and take init_mm's place while the machine is
- * stopped. The hardware never walks these, so that they can map memory that
- * does not exist.
+ * Wrong tables show only when the machine does not come back, so test them
+ * here. The tests copy the live linear map, and tables that are made here entry
+ * by entry, without the kernel's helpers. To copy these, init_mm points to them
+ * while the machine is stopped. The hardware never walks them, so they may map
+ * memory that does not exist.
  */
 #include <kunit/test.h>
 
@@ -26,10 +26,10 @@
 
 #include "trans_pgd_test.h"
 
-/* The copy may take as many pages, however much memory there is */
+/* The copy may take this many pages, however much memory there is */
 #define MAX_PAGES		16
 
-/* Take all back; return how many pages there were. */
+/* Free all pages that the library took. Return how many there were. */
 static unsigned int give_back(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -119,7 +119,7 @@ static void trans_pgd_copy_live_hidden(struct kunit *test)
 
 /* Tables by hand */
 
-/* Memory high up, so that all bits of a physical address take part. */
+/* A high physical address, so that its top bits are tested too. */
 static phys_addr_t phys_of(unsigned long addr)
 {
 	unsigned int bits = min(CONFIG_ARM64_PA_BITS,
@@ -135,7 +135,7 @@ static void put(struct kunit *test, unsigned long addr, int level, u64 desc)
 	*entry_at(test, t->live, vabits_actual, addr, level) = desc;
 }
 
-/* So many entries in a row */
+/* Make @nr entries in a row. */
 static void put_run(struct kunit *test, unsigned long addr, int level,
 		    unsigned int nr, pgprot_t prot)
 {
@@ -155,11 +155,11 @@ static u64 *start_over(struct kunit *test)
 
 /**
  * struct copy_args - what to copy of the tables by hand
- * @t:     what the case works with
+ * @t:     state of the test case
  * @parts: an address in each part, in this order; NULL for the whole range
- * @nr:    how many there are
+ * @nr:    number of @parts
  * @copy:  set to the copy
- * @ret:   what the library returned
+ * @ret:   the return value of the library
  */
 struct copy_args {
 	struct trans_pgd_test *t;
@@ -169,7 +169,7 @@ struct copy_args {
 	int ret;
 };
 
-/* The machine is stopped, or others would take these for init_mm's tables. */
+/* The machine is stopped, because other code uses the tables of init_mm too. */
 static int copy_stopped(void *data)
 {
 	struct copy_args *args = data;
@@ -179,7 +179,7 @@ static int copy_stopped(void *data)
 	unsigned int i;
 
 #if defined(CONFIG_ARM64_VA_BITS_52) && !defined(CONFIG_ARM64_LPA2)
-	/* As offset_ttbr1: the helpers index for 52 bits */
+	/* As offset_ttbr1 does, because the helpers index for 52 bits */
 	if (vabits_actual != 52)
 		live -= TTBR1_BADDR_4852_OFFSET;
 #endif
@@ -193,7 +193,7 @@ static int copy_stopped(void *data)
 	return 0;
 }
 
-/* Copy the tables by hand; the copy takes so many pages. */
+/* Copy the tables by hand. The copy has to take @pages pages. */
 static struct trans_pgd_walk copy_live(struct kunit *test, unsigned int pages)
 {
 	struct trans_pgd_test *t = test->priv;
@@ -207,7 +207,7 @@ static struct trans_pgd_walk copy_live(struct kunit *test, unsigned int pages)
 	return trans_pgd_walk_ttbr1(args.copy);
 }
 
-/* All of it is writable memory in the copy. */
+/* Check that the copy maps all of a range as writable memory. */
 static void expect_memory(struct kunit *test, struct trans_pgd_walk *walk,
 			  unsigned long addr, u64 size)
 {
@@ -220,11 +220,11 @@ static void expect_memory(struct kunit *test, struct trans_pgd_walk *walk,
 	KUNIT_EXPECT_STREQ(test, why ?: "(all is well)", "(all is well)");
 }
 
-/* Tables down to those of pages, and down to those of blocks */
+/* Tables on the way to a page, and on the way to a block at level 2 */
 #define ALL_TABLES	(4U - TOP_LEVEL(vabits_actual))
 #define BLOCK_TABLES	(ALL_TABLES - 1)
 
-/* An address that begins an entry of level 1, or one of level 2 without that */
+/* The start of an entry at level 1, or at level 2 if there is no level 1 */
 static unsigned long some_addr(void)
 {
 	return LINEAR_START + 2 * LEVEL_SIZE(TOP_LEVEL(vabits_actual) < 2 ? 1 : 2);
@@ -244,7 +244,7 @@ static void trans_pgd_copy_full_table(struct kunit *test)
 		     phys_of(addr + LEVEL_SIZE(2)), TRANS_PGD_READ,
 		     "not mapped");
 
-	/* Pages that are read-only, hidden or in a contiguous group do too */
+	/* Read-only, hidden and contiguous pages are in the block too */
 	start_over(test);
 	put_run(test, addr, 3, ENTRIES, PAGE_KERNEL);
 	put_run(test, addr + PAGE_SIZE, 3, 1, PAGE_KERNEL_RO);
@@ -260,7 +260,7 @@ static void trans_pgd_copy_full_table(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pte_val(walk.desc) & PTE_CONT, 0ULL);
 }
 
-/* One page that is not like the others: the first, the last, one between */
+/* One page differs from the others: the first, the last, or one between */
 static void trans_pgd_copy_odd_page(struct kunit *test)
 {
 	const int odd[] = { 0, 1, ENTRIES / 2, ENTRIES - 1 };
@@ -271,7 +271,7 @@ static void trans_pgd_copy_odd_page(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(odd); i++) {
 		at = addr + odd[i] * PAGE_SIZE;
 
-		/* There is none */
+		/* The page is missing */
 		start_over(test);
 		put_run(test, addr, 3, ENTRIES, PAGE_KERNEL);
 		put(test, at, 3, 0);
@@ -316,7 +316,7 @@ static void trans_pgd_copy_misplaced(struct kunit *test)
 		     TRANS_PGD_WRITE, NULL);
 }
 
-/* Parts: what one entry maps at the first level that has blocks */
+/* Parts: a part is what one entry maps at the first level with blocks */
 
 #define PART_SIZE		LEVEL_SIZE(pud_sect_supported() ? 1 : 2)
 
@@ -331,7 +331,7 @@ static int copy_parts(struct kunit *test, void *arg)
 	return args->ret;
 }
 
-/* The first and the last page of three parts in a row; the second's address */
+/* Map first and last page of three parts in a row. Return the second part. */
 static unsigned long put_three_parts(struct kunit *test)
 {
 	unsigned long addr = some_addr();
@@ -346,7 +346,7 @@ static unsigned long put_three_parts(struct kunit *test)
 	return addr;
 }
 
-/* Of these three, the copy has those with a bit: the first is bit 0. */
+/* Check which of these three the copy has. Bit 0 of @parts is the first. */
 static void expect_parts(struct kunit *test, pgd_t *copy, unsigned long parts)
 {
 	struct trans_pgd_walk walk = trans_pgd_walk_ttbr1(copy);
@@ -363,7 +363,7 @@ static void expect_parts(struct kunit *test, pgd_t *copy, unsigned long parts)
 	}
 }
 
-/* A part is copied whole, and nothing of its neighbours, whichever page asks. */
+/* Whichever page is asked for, its whole part is copied and nothing else. */
 static void trans_pgd_copy_part_whole(struct kunit *test)
 {
 	unsigned long first = put_three_parts(test), pages[] = {
@@ -383,7 +383,7 @@ static void trans_pgd_copy_part_whole(struct kunit *test)
 	}
 }
 
-/* Parts are added to what is there. One that is there takes no page again. */
+/* Parts are added to the copy. A part that it has takes no page again. */
 static void trans_pgd_copy_part_more(struct kunit *test)
 {
 	unsigned long addr = put_three_parts(test), pages[] = {
@@ -419,7 +419,7 @@ static void trans_pgd_copy_part_no_memory(struct kunit *test)
 	expect_no_memory(test, copy_parts, &args);
 }
 
-/* What is not in the linear map, or not mapped there, adds nothing. */
+/* An address that the linear map does not have or map adds nothing. */
 static void trans_pgd_copy_part_outside(struct kunit *test)
 {
 	unsigned long addr = put_three_parts(test), pages[] = {
@@ -439,7 +439,7 @@ static void trans_pgd_copy_part_outside(struct kunit *test)
 	expect_parts(test, args.copy, 0);
 }
 
-/* A table of blocks is a block too, where the level has those */
+/* A table of blocks becomes a block too, if the level has blocks */
 static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 {
 	unsigned long addr = some_addr(), last = addr + (ENTRIES - 1) * LEVEL_SIZE(2);
@@ -455,7 +455,7 @@ static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 	expect_memory(test, &walk, addr, LEVEL_SIZE(1));
 	KUNIT_EXPECT_EQ(test, walk.size, LEVEL_SIZE(1));
 
-	/* The page of its table is the next one, and empty */
+	/* The page of its table is used for the next table, and is empty */
 	put_run(test, addr + LEVEL_SIZE(1), 2, 1, PAGE_KERNEL);
 	give_back(test);
 	walk = copy_live(test, BLOCK_TABLES);
@@ -464,7 +464,7 @@ static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 		     phys_of(addr + LEVEL_SIZE(1) + LEVEL_SIZE(2)),
 		     TRANS_PGD_READ, "not mapped");
 
-	/* The last is odd */
+	/* The last page is missing */
 	put(test, last, 3, 0);
 	give_back(test);
 	walk = copy_live(test, ALL_TABLES + 1);
@@ -484,7 +484,7 @@ static void idmap_to_desc(const u64 *bit, char *desc)
 
 KUNIT_ARRAY_PARAM(idmap, idmap_bits, idmap_to_desc);
 
-/* Bits of physical address that this CPU has */
+/* The number of physical address bits of this CPU */
 static unsigned int phys_bits(void)
 {
 	u64 mmfr0 = read_sanitised_ftr_reg(SYS_ID_AA64MMFR0_EL1);
@@ -492,7 +492,7 @@ static unsigned int phys_bits(void)
 	return id_aa64mmfr0_parange_to_phys_shift(mmfr0 & 0xf);
 }
 
-/* What the MMU makes of an address in TTBR0, as PAR_EL1 has it. */
+/* Let the MMU translate an address in TTBR0. Return PAR_EL1. */
 static u64 translate(phys_addr_t ttbr0, unsigned long t0sz, u64 addr)
 {
 	unsigned long flags;
@@ -509,7 +509,7 @@ static u64 translate(phys_addr_t ttbr0, unsigned long t0sz, u64 addr)
 	return par;
 }
 
-/* The tables are found where phys_to_ttbr() says that they are. */
+/* The walk finds the tables at the address that phys_to_ttbr() encodes. */
 static void trans_pgd_idmap_tables(struct kunit *test)
 {
 	phys_addr_t pgd = BIT_ULL(CONFIG_ARM64_PA_BITS - 1) | BIT_ULL(47) | SZ_1M;
@@ -622,7 +622,7 @@ static void trans_pgd_check_words(struct kunit *test)
 		     "not in the range of the tables");
 }
 
-/* What a table takes away counts, but for permission indirection. */
+/* Restrictions of a table count, except with permission indirection. */
 static void trans_pgd_check_tables(struct kunit *test)
 {
 	bool indirect = cpus_have_final_cap(ARM64_HAS_S1PIE);
