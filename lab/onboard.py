@@ -98,17 +98,10 @@ def with_series(source, where):
         check_out(LINUX, head)
         return head
     apply.need_tree(git, source)
-    lacks = apply.missing(git)
-    for line in apply.notes(git):
-        say(f"note: {line}")
-    say(f"rehearsing the series on {source}")
     rehearsal = apply.rehearse(git, source, tree.LAB)
-    for line in rehearsal.reduced:
-        say(f"note: {line}")
-    if problems := [*lacks, *rehearsal.conflicts]:
+    if problems := rehearsal.problems():
         raise LabError("\n  ".join([
-            f"the series does not go onto {source}:", *problems,
-            *apply.advice(where, lacks, rehearsal.conflicts),
+            f"the series does not go onto {source}:", *problems, *rehearsal.advice(where),
             f"After that, on the branch with the series: make board LINUX={where}"]))
     head = copy(source, LINUX)
     check_out(LINUX, tree.commit_series(LINUX, head, tree.LAB, put=apply.Rehearsal().put))

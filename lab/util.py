@@ -32,6 +32,11 @@ def say(text):
     print(f"[{time.monotonic() - START:6.1f}s] {text}", flush=True)
 
 
+def counted(number, noun):
+    """A number with its noun, as "1 hunk" or "2 hunks"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def main(function):
     """Run a command's main function; turn LabError into one line and exit 1."""
     try:
