@@ -20,6 +20,7 @@ import typing
 
 from lab import tree
 from lab.here import BASE, HERE
+from lab.options import option
 from lab.sources import base_source, debian_source
 from lab.util import LabError, counted, main, output, say
 
@@ -405,7 +406,7 @@ def resolve(git, source, who, back):
 
 def command(_words):
     """The series on a new branch of LINUX=DIR."""
-    apply(os.environ.get("LINUX"), keep=os.environ.get("KEEP", "") not in ("", "0"))
+    apply(os.environ.get("LINUX"), keep=option("KEEP", False))
 
 
 if __name__ == "__main__":

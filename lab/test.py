@@ -18,6 +18,7 @@ import sys
 from lab import grid, host, matrix, scenario
 from lab.base import BASES
 from lab.here import BASE, HERE
+from lab.options import option
 from lab.util import CPUS, LAB, TOP, LabError, main, output, remove, say
 
 # What conftest prints at the end of the tests of a base.
@@ -93,7 +94,7 @@ def one_base(words):
     if "soak" not in words:
         say(f"{sum(map(long_run, collected()))} tests are left to make soak")
     say(f"testing; console logs are in {report.parent / 'log'}")
-    jobs = os.environ.get("JOBS") or str(CPUS)
+    jobs = str(option("JOBS", CPUS))
     return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 

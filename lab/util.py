@@ -56,6 +56,15 @@ def main(function):
         sys.exit(130)
 
 
+@contextlib.contextmanager
+def or_exit():
+    """The same for LabError while modules are imported, before main() has begun."""
+    try:
+        yield
+    except LabError as error:
+        sys.exit(f"error: {error}")
+
+
 def no_command(name):
     """The error for a command that the machine lacks."""
     return LabError(f"no command {name} on this machine; 'make host' installs what the lab needs")
