@@ -28,7 +28,7 @@ import xml.etree.ElementTree
 from lab import scenario, tree
 from lab.here import BASE, MUTANTS
 from lab.options import option
-from lab.test import PYTEST, chosen
+from lab.test import PYTEST, chosen, near
 from lab.util import LAB, TOP, LabError, locked, main, output, say
 
 PATCHES = LAB / "mutants" / BASE.name
@@ -87,7 +87,9 @@ def mutants(words=()):
     found = [mutant for mutant in found if set(words) <= set(re.split(r"\W", mutant.name))
              or list(words) == [mutant.name]]
     if not found:
-        raise LabError(f"no mutant of {PATCHES} has all the words {' '.join(words)}")
+        raise LabError(f"no mutant of {BASE.name} has all the words {' '.join(words)}; "
+                       f"{near(words, [path.stem for path in PATCHES.glob('*.patch')])}; "
+                       f"they are in {PATCHES}")
     return found
 
 

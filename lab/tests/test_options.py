@@ -29,7 +29,8 @@ def host(**env):
                           text=True)
 
 
-@pytest.mark.parametrize("name, text, says", WRONG)
+# Without the words of options in its name: `make test T=` chooses by these.
+@pytest.mark.parametrize("name, text, says", WRONG, ids=range(len(WRONG)))
 def test_wrong(monkeypatch, name, text, says):
     """Each wrong value is named, with what is right and what to do."""
     monkeypatch.setenv(name, text)
@@ -53,7 +54,7 @@ def test_at_once():
 
 @pytest.mark.parametrize("name, text, value", [
     ("JOBS", "3", 3), ("JOBS", "", None), ("KEEP", "1", True), ("KEEP", "0", False),
-    ("LEVEL", "vhe", "vhe"), ("BASE", "v7.3", "v7.3")])
+    ("LEVEL", "vhe", "vhe"), ("BASE", "v7.3", "v7.3")], ids=range(6))
 def test_right(monkeypatch, name, text, value):
     """A right value has its type. An empty one is as none."""
     monkeypatch.setenv(name, text)
