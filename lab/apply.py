@@ -4,19 +4,25 @@
 The whole series is rehearsed before anything is written to the tree. The rehearsal goes hunk by
 hunk, and goes on after a conflict. Its index and its object store are thrown away. A hunk whose
 lines are not there is tried with less context. It is taken if exactly one place fits.
+
+Files with CRLF line ends are rehearsed as if they had LF: output() reads every line end as LF.
+So their other conflicts are found in the same run.
 """
 
 import bisect
 import collections
+import difflib
 import os
 import re
+import shlex
 import tempfile
 import typing
 
 from lab import tree
 from lab.here import BASE, HERE
+from lab.options import option
 from lab.sources import base_source, debian_source
-from lab.util import LabError, main, output, say
+from lab.util import LabError, counted, main, output, say
 
 BRANCH = f"{tree.BRANCH}-{BASE.name}"
 MAILS = HERE / "apply"
@@ -55,6 +61,13 @@ class Hunk(typing.NamedTuple):
         """How many lines a file has more after the change."""
         return len(self.side("+")) - len(self.side("-"))
 
+    def numbers(self, old):
+        """The numbers of its lines after the change: of each kept line what it was, of each new
+        line None. old: those before the change."""
+        rest = iter(old)
+        new = [(line[0], None if line[0] == "+" else next(rest)) for line in self.lines]
+        return [number for sign, number in new if sign != "-"]
+
     def context(self):
         """How many lines at its begin and at its end are context."""
         changed = [i for i, line in enumerate(self.lines) if line[0] != " "]
@@ -91,6 +104,22 @@ class Hunk(typing.NamedTuple):
                 return found[0] if len(found) == 1 else None, context, len(found)
         return None, full, 0
 
+    def differs(self, text):
+        """(its first line that a file's lines do not have, the index of the line that they have
+        there). The place is where most of its lines are; None if that is no more than half."""
+        old = self.side("-")
+        place = max(range(len(text)), default=0, key=lambda at: sum(
+            line == there for line, there in zip(old, text[at:at + len(old)])))
+        begin = max(0, place - len(old))
+        codes = difflib.SequenceMatcher(
+            None, old, text[begin:place + 2 * len(old)], autojunk=False).get_opcodes()
+        if 2 * sum(end - first for tag, first, end, *_ in codes if tag == "equal") <= len(old):
+            return None
+        # What is inserted before the first line or after the last one is the rest of the file.
+        return next(((old[first], begin + at) for tag, first, end, at, _ in codes
+                     if tag != "equal" and (first, end) not in ((0, 0), (len(old),) * 2)
+                     and begin + at < len(text)), None)
+
 
 def hunks_of(diff):
     """[(file, [Hunk])] of a diff."""
@@ -106,14 +135,24 @@ def hunks_of(diff):
     return files
 
 
+def line_of(numbers, at):
+    """Which line of the tree's own file is at an index, in words. Of a line that the series has
+    added, it is the next one."""
+    number = next(filter(None, numbers[max(0, at):]), None)
+    return f"line {number} of your file" if number else "the end of your file"
+
+
 class Rehearsal:
     """Puts patches into git's index as far as they apply, and keeps a list of what does not."""
 
     def __init__(self):
-        self.conflicts = []     # a line of text each
+        self.lacks = []         # what the series needs and the tree has not, a line of text each
+        self.line_ends = []     # files with CRLF line ends
+        self.conflicts = []     # a text each
         self.follow = 0         # hunks that lack what a conflict has kept out
         self.reduced = []       # a line of text each
         self.lacking = {}       # file: [first, last] lines that it lacks, as the series counts
+        self.numbers = {}       # file: for each line, its number in the tree; None: the series'
 
     def put(self, git, patch):
         """Put a patch into git's index, hunk by hunk."""
@@ -137,10 +176,11 @@ class Rehearsal:
     def whole_file(self, git, patch, name):
         """A file that the series replaces must be as v5.10.y has it. A file that the series adds
         must not exist."""
-        found = git("ls-files", "-s", "--", name).split()
+        found = git("ls-files", "-s", "--", name)
         if name in REPLACED and not found:
             say(f"note: {name}, which the series replaces, is not in the tree")
-        elif name in REPLACED and found[1] not in REPLACED[name]:
+        elif name in REPLACED and git("hash-object", "--stdin", stdin=git(
+                "show", f":{name}")).strip() not in REPLACED[name]:
             self.conflicts.append(f"{patch.path.name}: {name}: the series replaces this file, and "
                                   "the tree has changes of its own there")
         elif name not in REPLACED and found:
@@ -151,6 +191,7 @@ class Rehearsal:
         """Put the hunks of a file into its lines."""
         drift = 0       # of the file against the one that the series knows
         lacking = self.lacking.setdefault(name, [])
+        numbers = self.numbers.setdefault(name, [*range(1, len(text) + 1)])
         failed = []
         for number, hunk in enumerate(hunks, 1):
             place, context, places = hunk.find(text, drift)
@@ -161,17 +202,22 @@ class Rehearsal:
                 if any(first <= end and hunk.start <= last for first, last in lacking):
                     self.follow += 1
                     continue
+                line, at = hunk.differs(text) or (None, hunk.start + drift)
                 self.conflicts.append(
-                    f"{what}, line {hunk.start + 1}" +
-                    (f", after '{hunk.where}'" if hunk.where else "") +
-                    (f": with a context of {context} it fits {places} places" if places else
-                     ": its lines are not there"))
+                    what + (f", after '{hunk.where}'" if hunk.where else "")
+                    + f", near {line_of(numbers, at)}: "
+                    + (f"with {counted(context, 'line')} of context it fits {places} places"
+                       if places else "its lines are not there")
+                    + (f"\n    expected: {line!r}\n    found:    {text[at]!r}" if line else ""))
                 continue
             if context < max(hunk.context()):
-                self.reduced.append(f"{what}, now at line {place + 1}: context of {context} "
-                                    f"instead of {max(hunk.context())} lines")
+                self.reduced.append(f"{what}, at {line_of(numbers, place)}: "
+                                    f"{counted(context, 'line')} of context instead of "
+                                    f"{max(hunk.context())}")
             cut = hunk.cut(context)
-            text[place:place + len(cut.side("-"))] = cut.side("+")
+            end = place + len(cut.side("-"))
+            numbers[place:end] = cut.numbers(numbers[place:end])
+            text[place:end] = cut.side("+")
             # Hunks count their lines before this patch.
             drift = place - cut.start + cut.grows()
         starts = [hunk.start for hunk in hunks]
@@ -183,6 +229,28 @@ class Rehearsal:
         self.lacking[name] = [[after(first), after(last)] for first, last in lacking] + [
             [after(hunk.start), after(hunk.start) + max(len(hunk.side("-")), len(hunk.side("+")))]
             for hunk in failed]
+
+    def problems(self):
+        """All that is in the way of the series, a text each."""
+        found = [*self.lacks, *self.conflicts]
+        if self.line_ends:
+            found.append(f"{', '.join(self.line_ends)}: CRLF line ends")
+        if self.follow:
+            found.append(f"and {counted(self.follow, 'hunk')} of later patches, for the same lines")
+        return found
+
+    def advice(self, where):
+        """What the user of the tree `where` can do about it, a line of text each."""
+        keep = f"make apply LINUX={where} KEEP=1"
+        if self.line_ends:
+            names = shlex.join(self.line_ends)
+            yield ("Convert the line ends first, in the tree: "
+                   rf"sed -i 's/\r$//' {names} && git commit -m 'LF line ends' {names}")
+        if self.conflicts:
+            yield f"To resolve the conflicts: {keep}; git am -3 then stops at each of them."
+        if self.lacks:
+            yield ("What the tree does not have: put it there under that name first, or take the "
+                   f"tree's own in the file of the series after {keep}.")
 
 
 def code(text):
@@ -235,7 +303,7 @@ def missing(git):
                     "--", *HEADERS, *sorted(tree.SERIES.touched()), ok=(0, 1)).split())
     # The header that has these is made of a list, since v5.13.
     found |= {f"ARM64_{name}" for name in
-              git("grep", "-h", "-E", "^[A-Z0-9_]+$", "HEAD", "--", CAPABILITIES,
+              git("grep", "-h", "-E", "^[A-Z0-9_]+\r?$", "HEAD", "--", CAPABILITIES,
                   ok=(0, 1)).split()}
     return [f"{', '.join(needed[name])} of the series: no {name} in the tree"
             + (f"; {INSTEAD[name]}" if name in INSTEAD else "")
@@ -249,9 +317,10 @@ def notes(git):
 
 
 def crlf(git):
-    """How many of the files that the series changes have line ends of two characters."""
-    return len(git("grep", "-l", "-I", "\r$", "HEAD", "--", *sorted(tree.SERIES.touched()),
-                   ok=(0, 1)).splitlines())
+    """The files with CRLF line ends, of those that the series changes or replaces."""
+    return [line.partition(":")[2] for line in git(
+        "grep", "-l", "-I", "\r$", "HEAD", "--", *sorted(tree.SERIES.touched()),
+        ok=(0, 1)).splitlines()]
 
 
 def need_tree(git, source):
@@ -266,22 +335,23 @@ def need_tree(git, source):
         raise LabError(f"{source} has changes that are not committed; commit or stash them first")
     if git("branch", "--list", BRANCH):
         raise LabError(f"{source} has a branch {BRANCH} already; delete or rename it first")
-    if count := crlf(git):
-        raise LabError(f"{source}: {count} of the files that the series changes have CRLF line "
-                       "ends; convert the tree first: git -c core.autocrlf=input add "
-                       "--renormalize . && git commit -m 'LF line ends' && git rm -q --cached -r . "
-                       "&& git reset -q --hard")
 
 
 def rehearse(git, source, who):
     """Put the series on the tree's HEAD in an object store that is thrown away, so the tree does
-    not even get a loose object. Return the Rehearsal."""
+    not even get a loose object. Say what the user should know, and return the Rehearsal."""
+    for line in notes(git):
+        say(f"note: {line}")
+    say(f"rehearsing the series on {source}")
     rehearsal = Rehearsal()
+    rehearsal.lacks, rehearsal.line_ends = missing(git), crlf(git)
     store = git("rev-parse", "--path-format=absolute", "--git-path", "objects")
     with tempfile.TemporaryDirectory() as scratch:
         tree.commit_series(source, git("rev-parse", "HEAD"), who, env={
             "GIT_OBJECT_DIRECTORY": scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": store},
             put=rehearsal.put)
+    for line in rehearsal.reduced:
+        say(f"note: {line}")
     return rehearsal
 
 
@@ -298,21 +368,13 @@ def apply(where, keep=False):
     need_tree(git, source)
     who = tree.user(source)
     back = git("symbolic-ref", "-q", "--short", "HEAD", ok=(0, 1)) or git("rev-parse", "HEAD")
-    for line in notes(git):
-        say(f"note: {line}")
-    lacks = missing(git)
-    say(f"rehearsing the series on {source}")
     rehearsal = rehearse(git, source, who)
-    for line in rehearsal.reduced:
-        say(f"note: {line}")
-    problems = [*lacks, *rehearsal.conflicts]
-    if rehearsal.follow:
-        problems.append(f"and {rehearsal.follow} hunks of later patches, which change the same "
-                        "lines")
-    if problems and not keep:
+    problems = rehearsal.problems()
+    # git am cannot merge a file whose lines all differ.
+    if problems and not keep or rehearsal.line_ends:
         raise LabError("\n  ".join([
             f"{source} is as it was, for the series does not go onto it:", *problems,
-            *advice(where, lacks, rehearsal.conflicts)]))
+            *rehearsal.advice(where)]))
     for line in problems:
         say(f"to resolve: {line}")
     if rehearsal.conflicts:
@@ -322,16 +384,6 @@ def apply(where, keep=False):
                                   put=Rehearsal().put)
         git("checkout", "-q", "-b", BRANCH, head)
     say(f"{source} is on the new branch {BRANCH}: {len(tree.SERIES.patches())} patches on {back}")
-
-
-def advice(where, lacks, conflicts):
-    """What a user can do about problems, a line of text each."""
-    keep = f"make apply LINUX={where} KEEP=1"
-    if conflicts:
-        yield f"To resolve the conflicts: {keep}; git am -3 then stops at each of them."
-    if lacks:
-        yield ("What the tree does not have: put it there under that name first, or take the "
-               f"tree's own in the file of the series after {keep}.")
 
 
 def resolve(git, source, who, back):
@@ -354,7 +406,7 @@ def resolve(git, source, who, back):
 
 def command(_words):
     """The series on a new branch of LINUX=DIR."""
-    apply(os.environ.get("LINUX"), keep=os.environ.get("KEEP", "") not in ("", "0"))
+    apply(os.environ.get("LINUX"), keep=option("KEEP", False))
 
 
 if __name__ == "__main__":

@@ -147,7 +147,9 @@ def deb_field(deb, *fields):
     return output(["dpkg-deb", "--show", f"--showformat={form}", deb]).split("\n")
 
 
-def versions(here, package):
-    """The versions of a package that a private() apt's lists have, newest first."""
-    lines = output(["apt-cache", "-c", here / "apt.conf", "madison", package]).splitlines()
+def versions(package, here=None):
+    """The versions of a package that apt's lists have, newest first. here: of a private() apt, if
+    not the machine's."""
+    options = ["-c", here / "apt.conf"] if here else []
+    lines = output(["apt-cache", *options, "madison", package]).splitlines()
     return [line.split("|")[1].strip() for line in lines]

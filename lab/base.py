@@ -25,8 +25,8 @@ class Base:
     documentation: str          # the folder of arm64's
     # of lab/config, and of its folder of the base's name, which every configuration begins with
     fragments: tuple
-    compilers: dict             # {"gcc" or "clang": program}, without the prefix of cross gcc
-    packages: tuple             # of Debian: clang and the tools that its builds take
+    clang: int                  # the version that builds it; host.clang() may take a newer one
+    tools: tuple                # packages of Debian that clang's builds take; {}: the version
     objects: int                # objects of a small kernel, about
     mmu_on: bool                # whether kexec relocates with the MMU on without a series
     exits: tuple                # addresses that hibernation maps its exit code at; (): VA == PA
@@ -57,8 +57,8 @@ V5_10 = Base(
     files=ARM64,
     documentation="Documentation/arm64",
     fragments=("small",),
-    compilers={"gcc": "gcc", "clang": "clang-16"},      # the first that checks calls by kCFI
-    packages=("clang-16", "lld", "llvm"),               # it calls them by these names
+    clang=16,                                           # the first that checks calls by kCFI
+    tools=("lld", "llvm"),                              # it calls them by these names
     objects=1010,
     mmu_on=False,
     exits=(0x1000, 0x4000, 0x10000),                    # PAGE_SIZE
@@ -72,8 +72,8 @@ V6_12 = Base(
     files=(*ARM64, LIBRARY),
     documentation="Documentation/arch/arm64",
     fragments=("small",),
-    compilers={"gcc": "gcc", "clang": "clang-16"},
-    packages=("clang-16", "lld-16", "llvm-16"),
+    clang=16,
+    tools=("lld-{}", "llvm-{}"),
     objects=1180,
     mmu_on=True,
     exits=(),
@@ -87,8 +87,8 @@ V7_3 = Base(
     files=(*ARM64, LIBRARY),
     documentation="Documentation/arch/arm64",
     fragments=("small",),
-    compilers={"gcc": "gcc", "clang": "clang-19"},      # clang-16 is too old for it
-    packages=("clang-19", "lld-19", "llvm-19"),
+    clang=19,                                           # 16 is too old for it
+    tools=("lld-{}", "llvm-{}"),
     objects=1010,
     mmu_on=True,
     exits=(),

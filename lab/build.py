@@ -53,11 +53,10 @@ def make(src, out, config, *targets):
             *targets]
     for part in config.split("+"):
         argv += SPECIAL.get(part, [])
-    compilers = of_tree(src).compilers
     if CLANG in config:
-        clang = compilers["clang"]
-        return [*argv, f"LLVM={clang.removeprefix('clang') or 1}", f"CC=ccache {clang}"]
-    return argv if host.cross_compile() else [*argv, f"CC=ccache {compilers['gcc']}"]
+        version = host.clang(of_tree(src))
+        return [*argv, f"LLVM=-{version}", f"CC=ccache clang-{version}"]
+    return argv if host.cross_compile() else [*argv, "CC=ccache gcc"]
 
 
 def folder(src, out):

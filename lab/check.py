@@ -24,6 +24,7 @@ import tomllib
 
 from lab import build, sources, tree
 from lab.here import BASE, HERE
+from lab.options import option
 from lab.util import CPUS, LAB, TOP, LabError, main, no_command, output, remove, run
 
 ACCEPTED = LAB / "checkpatch.toml"
@@ -349,10 +350,7 @@ CHECKS = (checkpatch, sparse, kernel_doc, documentation, maintainers, git_am, la
 
 def command(_):
     """make check"""
-    which = os.environ.get("AM") or "base"
-    if which not in ("base", "all"):
-        raise LabError(f"no AM is called {which}: base or all")
-    checks = CHECKS + ((git_am_elsewhere,) if which == "all" else ())
+    checks = CHECKS + ((git_am_elsewhere,) if option("AM") == "all" else ())
     ends = collections.Counter()
     for check in checks:
         start = time.monotonic()

@@ -5,7 +5,6 @@ Everything that goes wrong (a report of the kernel, an early end, silence) is a 
 line that names the console log."""
 
 import contextlib
-import os
 import pathlib
 import re
 import shlex
@@ -13,11 +12,12 @@ import time
 
 import pexpect
 
+from lab.options import option
 from lab.util import LabError, no_command
 
 # A timeout in seconds, ten times what an idle machine with two cores needs. Every timeout of a
 # guest is this one or a multiple of it, so a slow machine has one number to raise.
-PATIENCE = int(os.environ.get("LAB_PATIENCE", "60"))
+PATIENCE = option("LAB_PATIENCE", 60)
 PROMPT = "lab# "
 KERNEL_LINE = re.compile(r"\[ *\d+\.\d{6}\] [^\n]*\n")
 # v7.3 prints kernel messages from a thread. So whole lines of them can stand between any two

@@ -3,29 +3,28 @@
 folder, so commands for both can run at the same time."""
 
 import os
-import sys
 
 from lab.base import V5_10, named, of, source_version
-from lab.util import BUILD, MUTANT, LabError
+from lab.options import option
+from lab.util import BUILD, MUTANT, LabError, or_exit
 
 
-def told(environ):
-    """The base that an environment asks for: the one that BASE= names, or that of the tree in
-    LINUX=, or v5.10."""
-    if environ.get("BASE"):
-        return named(environ["BASE"])
+def told():
+    """The base that the user asks for: the one that BASE= names, or that of the tree in LINUX=,
+    or v5.10."""
+    if name := option("BASE"):
+        return named(name)
+    linux = os.environ.get("LINUX")
     # If LINUX= is no kernel tree, check_source() complains later.
-    version = environ.get("LINUX") and source_version(environ["LINUX"])
+    version = linux and source_version(linux)
     try:
         return of(version) if version else V5_10
     except LabError as error:
-        raise LabError(f"LINUX={environ['LINUX']}: {error}") from None
+        raise LabError(f"LINUX={linux}: {error}") from None
 
 
-try:
-    BASE = told(os.environ)
-except LabError as wrong:       # no command has begun, so main() does not catch it
-    sys.exit(f"error: {wrong}")
+with or_exit():
+    BASE = told()
 
 HERE = BUILD / BASE.name
 MUTANTS = HERE / "mutants"

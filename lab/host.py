@@ -2,6 +2,7 @@
 """What the lab needs on the machine that it runs on: Debian packages, and a QEMU
 that is new enough. `python3 -m lab.host` sees to both."""
 
+import functools
 import importlib.util
 import os
 import platform
@@ -14,6 +15,7 @@ from lab.here import BASE
 from lab.util import LabError, locked, main, output, say
 
 QEMU_NEEDED = (7, 2)            # the first that Debian builds with TCG plugins
+NEWEST_CLANG = 19               # that a kernel is built with if there is none between
 
 # Recommended packages are not installed, so those that are needed are named: libc6-dev is for the
 # kernel's host programs.
@@ -39,10 +41,21 @@ def cross_compile():
     return "" if platform.machine() == "aarch64" else "aarch64-linux-gnu-"
 
 
+@functools.cache
+def clang(base):
+    """The version of clang that builds a base's kernels: the base's own. Where Debian's release
+    does not have it, the nearest newer one is taken."""
+    for version in range(base.clang, NEWEST_CLANG + 1):
+        if shutil.which(f"clang-{version}") or apt.versions(f"clang-{version}"):
+            return version
+    return base.clang
+
+
 def missing_packages(bases):
     """The Debian packages that are not installed."""
     wanted = [*PACKAGES, *(CROSS_PACKAGES if cross_compile() else []),
-              *dict.fromkeys(name for base in bases for name in base.packages)]
+              *dict.fromkeys(name.format(clang(base)) for base in bases
+                             for name in ("clang-{}", *base.tools))]
     listed = output(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n",
                      *wanted], ok=(0, 1))
     installed = {line.split()[0] for line in listed.splitlines() if line.endswith(" installed")}
@@ -53,17 +66,19 @@ def missing_tools(bases):
     """The tools that are not on PATH, for a machine without Debian packages."""
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     wanted = [*TOOLS, cross_compile() + "gcc",
-              *dict.fromkeys(tool for base in bases for tool in base.compilers.values())]
+              *dict.fromkeys(f"clang-{base.clang}" for base in bases)]
     return [tool for tool in wanted if not shutil.which(tool, path=path)]
 
 
-def install(packages):
-    """Install Debian packages; needs root."""
-    say(f"installing {len(packages)} Debian packages: {' '.join(packages)}")
+def install(bases):
+    """Install the Debian packages that are missing; needs root."""
     try:
         apt.get("host.log", [], "update")
     except LabError as error:       # of one source among many, perhaps
         say(f"{error}; going on with the lists that apt has")
+    clang.cache_clear()             # it has asked the lists of before
+    packages = missing_packages(bases)
+    say(f"installing {len(packages)} Debian packages: {' '.join(packages)}")
     apt.get("host.log", ["-o", "DPkg::Lock::Timeout=300"], "install", "--no-install-recommends",
             *packages)
     say("packages installed")
@@ -106,8 +121,12 @@ def ensure(bases):
             raise LabError("Debian packages are missing; run: sudo apt-get install "
                            f"--no-install-recommends {' '.join(missing)}")
         with locked("host"):
-            if missing := missing_packages(bases):
-                install(missing)
+            if missing_packages(bases):
+                install(bases)
+    for base in bases:
+        if (version := clang(base)) != base.clang:
+            say(f"note: this machine's Debian has no clang-{base.clang}; clang-{version}, which "
+                f"has not been tried, builds what clang builds of {base.name}")
     check_python()
     check_qemu()
 

@@ -3,17 +3,17 @@
 
 import dataclasses
 import json
-import os
 import socket
 import time
 
 from lab import dtb
 from lab.board import DIMM, QEMU, Files, Watch, arguments
 from lab.console import PATIENCE, Console
+from lab.options import option
 
 
 # LAB_GDB=1: gdb can attach to every machine, whose kernel is where vmlinux says.
-GDB = bool(os.environ.get("LAB_GDB"))
+GDB = option("LAB_GDB", False)
 
 
 class Machine(Console):

@@ -27,7 +27,8 @@ import xml.etree.ElementTree
 
 from lab import scenario, tree
 from lab.here import BASE, MUTANTS
-from lab.test import PYTEST, chosen
+from lab.options import option
+from lab.test import PYTEST, chosen, near
 from lab.util import LAB, TOP, LabError, locked, main, output, say
 
 PATCHES = LAB / "mutants" / BASE.name
@@ -36,7 +37,7 @@ NONE = "none"                   # the mutant that is none
 BUILD_ALL = ("import sys; from lab import build, test; "
              "build.kernels(test.kernels(sys.argv[1:]))")
 # Seconds: what waits for a machine that has gone dark need not wait as long as usual.
-PATIENCE = os.environ.get("LAB_PATIENCE", "20")
+PATIENCE = str(option("LAB_PATIENCE", 20))
 
 
 @dataclasses.dataclass
@@ -86,7 +87,9 @@ def mutants(words=()):
     found = [mutant for mutant in found if set(words) <= set(re.split(r"\W", mutant.name))
              or list(words) == [mutant.name]]
     if not found:
-        raise LabError(f"no mutant of {PATCHES} has all the words {' '.join(words)}")
+        raise LabError(f"no mutant of {BASE.name} has all the words {' '.join(words)}; "
+                       f"{near(words, [path.stem for path in PATCHES.glob('*.patch')])}; "
+                       f"they are in {PATCHES}")
     return found
 
 
@@ -121,8 +124,7 @@ def run_once(name, tests):
         log.flush()
         # The build by itself: a bug that does not compile is not caught by a test.
         for what, argv in (("the build", [sys.executable, "-c", BUILD_ALL, *tests]),
-                           ("the run", [*PYTEST, "--tb=short", "-n",
-                                        os.environ.get("JOBS") or "2",
+                           ("the run", [*PYTEST, "--tb=short", "-n", str(option("JOBS", 2)),
                                         f"--junitxml={report}", *tests])):
             code = subprocess.run(argv, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=log,
                                   stderr=log, check=False).returncode

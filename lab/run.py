@@ -7,11 +7,11 @@ those of the hand-over. They begin at the last command to the old kernel, or at 
 machine that resumes, and end at user space.
 """
 
-import os
 
 from lab import scenario, tree
-from lab.board import LEVELS, Board, kvm_works
+from lab.board import Board, kvm_works
 from lab.here import BASE, HERE
+from lab.options import option
 from lab.util import LabError, main, say
 
 BUFFER = 64                     # MiB of random data in memory, to hibernate with
@@ -72,15 +72,11 @@ def result(name, figures):
 
 def command(_):
     """make run"""
-    level = os.environ.get("LEVEL") or ("kvm" if kvm_works() else "el1")
-    if level not in LEVELS:
-        raise LabError(f"no LEVEL is called {level}: {', '.join(LEVELS)}")
+    level = option("LEVEL") or ("kvm" if kvm_works() else "el1")
     if level == "kvm" and not kvm_works():
         raise LabError("LEVEL=kvm takes an arm64 host with a /dev/kvm that you may use; el1, nvhe "
                        "and vhe are emulated and run anywhere")
-    kernel = os.environ.get("KERNEL") or "series"
-    if kernel not in ("series", "base"):
-        raise LabError(f"no KERNEL is called {kernel}: series or base")
+    kernel = option("KERNEL", "series")
     if kernel == "series" and not tree.SERIES.patches():
         raise LabError(f"there is no series for {BASE.name} yet: make run BASE={BASE.name} "
                        "KERNEL=base")

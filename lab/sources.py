@@ -109,7 +109,7 @@ def download(base, folder):
 def download_version(base, suite, version, folder):
     """A package of a base, as a .deb in `folder`: this version, or a newer one when it is gone."""
     with apt.private(f"source-{base.name}", [("deb", apt.mirror(suite), suite)]) as (here, get):
-        found = choose(base, version, apt.versions(here, base.package))
+        found = choose(base, version, apt.versions(base.package, here))
         if found != version:
             say(f"{suite} no longer has {base.package} {version}; {found} takes its place")
         say(f"fetching {base.package} {found} from {suite} (120 to 160 MB)")

@@ -49,15 +49,20 @@ class Row:
             all(any(sign.search(text) for text in consoles) for sign in others)
 
 
-def number(text):
+def number(text, least=0):
     """A number, decimal or with 0x."""
     try:
         value = int(text, 0)
     except ValueError:
         value = -1
-    if value < 0:
-        raise ValueError("is no number")
+    if value < least:
+        raise ValueError(f"is no number from {least} up")
     return value
+
+
+def positive(text):
+    """A number, but not 0."""
+    return number(text, 1)
 
 
 def yes_no(text):

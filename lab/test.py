@@ -8,6 +8,7 @@ or of a test can be given as it is printed. Tests with "soak" in their names tak
 little. They run only if that word is given.
 """
 
+import difflib
 import functools
 import itertools
 import os
@@ -18,6 +19,7 @@ import sys
 from lab import grid, host, matrix, scenario
 from lab.base import BASES
 from lab.here import BASE, HERE
+from lab.options import option
 from lab.util import CPUS, LAB, TOP, LabError, main, output, remove, say
 
 # What conftest prints at the end of the tests of a base.
@@ -60,10 +62,21 @@ def chosen(words, base=BASE.name):
 
 def none(words, bases):
     """Stop, for no test of these bases has all the words."""
-    files = sorted({name.partition("::")[0].rpartition("/")[2]
-                    for base in bases for name in collected(base)})
-    raise LabError(f"no test of {', '.join(bases)} has all the words {' '.join(words)}; the tests "
-                   "are in lab/tests: " + ", ".join(files))
+    said = f"no test of {', '.join(bases)} has all the words {' '.join(words)}"
+    names = [name for base in bases for name in collected(base)]
+    if any(parts(" ".join(words)) <= parts(name) for name in names):
+        raise LabError(f"{said}, but one of make soak has: make soak T='{' '.join(words)}'")
+    raise LabError(f"{said}; {near(words, names)}; machines are named in lab/machines.cfg, other "
+                   "tests in lab/tests")
+
+
+def near(words, names):
+    """What is close to words, in a few words: names as they are printed, or parts of them."""
+    known = {part for name in names
+             for part in (*parts(name), *re.split(r"/|::|\[|\]", name)) if part}
+    found = {close: None for word in (" ".join(words), *words) if word not in known
+             for close in difflib.get_close_matches(word, known)}
+    return f"close to that: {', '.join(found)}" if found else "nothing is close to that"
 
 
 def long_run(name):
@@ -93,7 +106,7 @@ def one_base(words):
     if "soak" not in words:
         say(f"{sum(map(long_run, collected()))} tests are left to make soak")
     say(f"testing; console logs are in {report.parent / 'log'}")
-    jobs = os.environ.get("JOBS") or str(CPUS)
+    jobs = str(option("JOBS", CPUS))
     return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
                            f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
 

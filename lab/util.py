@@ -32,6 +32,11 @@ def say(text):
     print(f"[{time.monotonic() - START:6.1f}s] {text}", flush=True)
 
 
+def counted(number, noun):
+    """A number with its noun, as "1 hunk" or "2 hunks"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def main(function):
     """Run a command's main function; turn LabError into one line and exit 1."""
     try:
@@ -49,6 +54,15 @@ def main(function):
     except KeyboardInterrupt:
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def or_exit():
+    """The same for LabError while modules are imported, before main() has begun."""
+    try:
+        yield
+    except LabError as error:
+        sys.exit(f"error: {error}")
 
 
 def no_command(name):

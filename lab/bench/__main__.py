@@ -9,7 +9,6 @@ JOBS= is how many machines run at a time.
 import concurrent.futures
 import datetime
 import json
-import os
 import re
 import shutil
 
@@ -17,6 +16,7 @@ from lab import build, host, qemu, scenario, tree
 from lab.base import V5_10, source_version
 from lab.bench import figures, measure, report
 from lab.here import BASE, HERE
+from lab.options import option
 from lab.util import LAB, TOP, LabError, main, need_space, output, say
 
 FOLDER = HERE / "bench"
@@ -49,7 +49,7 @@ def measure_all():
              for which in figures.KERNELS]
     points = {which: {} for which in figures.KERNELS}
     resumes = {which: {} for which in figures.KERNELS}
-    pool = concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS") or 2))
+    pool = concurrent.futures.ThreadPoolExecutor(option("JOBS", 2))
     try:
         jobs = {pool.submit(getattr(measure, what), *filter(None, arguments)):
                 (what, *arguments) for what, *arguments in work}
@@ -100,9 +100,6 @@ def update(found, bench):
 
 def command(_):
     """make bench"""
-    expect = os.environ.get("EXPECT") or ""
-    if expect not in ("", "update"):
-        raise LabError(f"EXPECT={expect} is not known: EXPECT=update renews what is expected")
     scenario.prepare([(which, "small") for which in figures.KERNELS], payload=0)
     for which in figures.KERNELS:
         measure.vmlinux(which)
@@ -119,7 +116,7 @@ def command(_):
     (FOLDER / "bench.md").write_text(report.page(bench))
     print("\n".join(["", report.key_table(bench), "", *report.goal_lines(bench), ""]))
     found = machines(points, resumes)
-    if expect == "update":
+    if option("EXPECT"):
         update(found, bench)
     worse = [line for name, one in found.items() for line in figures.worse(name, one)]
     missed = [goal["goal"] for goal in bench["goals"] if not goal["met"]]

@@ -213,6 +213,12 @@ summary() {
 
 selftests() {
 	for program in kexec_load kexec_file_load kexec_fuzz kexec_fault; do
+		if [ ! -f "$here/tests/$program" ]; then
+			# As a program says that it cannot run
+			printf '1..1 # SKIP the archive has no such program\nok 1 # SKIP\n' |
+				summary $program 4
+			continue
+		fi
 		echo "running $program" >&2
 		busybox chmod +x "$here/tests/$program"
 		busybox timeout 1800 "$here/tests/$program" >"$state/$program.tap" 2>&1

@@ -161,7 +161,7 @@ def test_shape(user_tree, shape):
         edit(user_tree, name, *changes)
     done = run(user_tree)
     assert done.returncode == 0, done.stderr
-    reduced = re.findall(r"(\S+): hunk .* context of", done.stdout)
+    reduced = re.findall(r"(\S+): hunk .* of context", done.stdout)
     assert reduced == REDUCED.get(shape, []), done.stdout
     for name, changes in SHAPES[shape].items():
         text = (user_tree / name).read_text()
@@ -177,12 +177,49 @@ def test_all_conflicts_at_once(user_tree):
                            "static int get_set_conduit(struct device_node *np)"))
     edit(user_tree, KEXEC, (" * kexec_list_flush - Helper", " * kexec_list_flush - A helper"))
     said = refused(user_tree)
-    found = re.findall(r"^  \d+-(\w+-\w+-\w+)\S+\.patch: (\S+): hunk \d+ of \d+, line \d+", said,
+    found = re.findall(r"^  \d+-(\w+-\w+-\w+)\S+\.patch: (\S+): hunk \d+ of \d+, ", said,
                        re.MULTILINE)
     assert found == [("arm64-hibernate-use", HIBERNATE), ("arm64-kexec-build", KEXEC),
                      ("firmware-psci-tell", PSCI)], said
     # What later patches change in the function that the second would add.
-    assert re.search(r"and \d hunks of later patches", said) and "KEEP=1" in said, said
+    assert re.search(r"and [2-9] hunks of later patches", said) and "KEEP=1" in said, said
+
+
+def test_line_that_differs(user_tree):
+    """Of each conflict the user gets the line that the series expects and the line that is there,
+    with the number that this line has in the user's own file. That holds for a file that earlier
+    patches have changed too."""
+    edit(user_tree, PSCI, ("static int get_set_conduit_method(struct device_node *np)",
+                           "static int get_set_conduit(struct device_node *np)"))
+    edit(user_tree, KEXEC, (" * kexec_list_flush - Helper", " * kexec_list_flush - A helper"))
+    said = refused(user_tree)
+    for name, old, new in (
+            (PSCI, "static int get_set_conduit_method(struct device_node *np)",
+             "static int get_set_conduit(struct device_node *np)"),
+            (KEXEC,
+             " * kexec_list_flush - Helper to flush the kimage list and source pages to PoC.",
+             " * kexec_list_flush - A helper to flush the kimage list and source pages to PoC.")):
+        number = (user_tree / name).read_text().split("\n").index(new) + 1
+        assert re.search(rf"{name}: hunk .*, near line {number} of your file: .*\n"
+                         rf"    expected: {re.escape(repr(old))}\n"
+                         rf"    found:    {re.escape(repr(new))}\n", said), said
+
+
+HUNK = apply.Hunk(4, [" one = 1;", " two = 2;", "-three = 3;", "+three = 0;", " four = 4;", " }"],
+                  "f")
+
+
+@pytest.mark.parametrize("lines, found", [
+    (["one = 1;", "two = 2;", "three = 3; /* kept */", "four = 4;", "}"], ("three = 3;", 8)),
+    # One line more, and one line less
+    (["one = 1;", "two = 2;", "more();", "three = 3;", "four = 4;", "}"], ("three = 3;", 8)),
+    (["one = 1;", "two = 2;", "three = 3;", "}", "", ""], ("four = 4;", 9)),
+    # Other code that ends as all code does
+    (["a();", "b();", "c();", "d();", "}"], None)])
+def test_differs(lines, found):
+    """The first line that differs is told where most of the lines are there, and only there."""
+    text = ["", "}", "", "five();", "", "}", *lines, "", "}"]
+    assert HUNK.differs(text) == found
 
 
 def test_less_context(user_tree):
@@ -191,9 +228,9 @@ def test_less_context(user_tree):
                            "\n\tpsci_conduit = conduit; /* kept */\n}\n"))
     done = run(user_tree)
     assert done.returncode == 0, done.stderr
-    [line] = [line for line in done.stdout.splitlines() if "context of" in line]
+    [line] = [line for line in done.stdout.splitlines() if "of context" in line]
     assert "firmware-psci" in line and f"{PSCI}: hunk 1 of 1" in line
-    assert "context of 2 instead of 3 lines" in line
+    assert "2 lines of context instead of 3" in line
     text = (user_tree / PSCI).read_text()
     assert "/* kept */" in text and "psci_reset_conduit(void)" in text
 
@@ -206,7 +243,7 @@ def test_less_context_of_two_places(user_tree):
          ("#ifdef CONFIG_CPU_IDLE\n", f"#if 0\n{lines}\tconst char *method;\n}}\n#endif\n"
           "#ifdef CONFIG_CPU_IDLE\n"))
     said = refused(user_tree)
-    assert re.search(rf"{PSCI}: hunk 1 of 1, .*: with a context of 2 it fits 2 places", said)
+    assert re.search(rf"{PSCI}: hunk 1 of 1, .*: with 2 lines of context it fits 2 places", said)
 
 
 def test_replaced_file(user_tree):
@@ -235,18 +272,40 @@ def test_added_file(user_tree):
     assert f"{name}: the series adds this file" in refused(user_tree)
 
 
-def test_line_ends(user_tree):
-    """A tree with CRLF line ends gets one line, and the remedy in that line works."""
-    for name in git(user_tree, "ls-files", "arch", "kernel", "drivers").split():
-        path = user_tree / name
+def crlf(where, *names):
+    """Commit CRLF line ends of files."""
+    for name in names:
+        path = where / name
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    git(user_tree, "commit", "-q", "-a", "-m", "CRLF")
+    git(where, "commit", "-q", "-a", "-m", "CRLF")
+
+
+def test_line_ends(user_tree):
+    """In a tree with CRLF line ends, that is all that is in the way. The remedy that the error
+    names works, and changes no file but those of the series."""
+    crlf(user_tree, *git(user_tree, "ls-files", "arch", "kernel", "drivers").split())
     said = refused(user_tree)
-    assert "CRLF line ends" in said and said.count("\n") == 1
-    subprocess.run(said.partition("first: ")[2], shell=True, cwd=user_tree, check=True,
+    assert "CRLF line ends" in said and said.count("\n") == 3, said
+    subprocess.run(said.partition("in the tree: ")[2], shell=True, cwd=user_tree, check=True,
                    stdout=subprocess.DEVNULL)
+    assert set(git(user_tree, "diff", "--name-only", "HEAD^").split()) <= tree.SERIES.touched()
     done = run(user_tree)
     assert done.returncode == 0 and has_series(user_tree), done.stderr
+
+
+def test_line_ends_and_conflicts(user_tree):
+    """CRLF line ends of one file do not keep other conflicts from being listed, and those of a file
+    that the series leaves alone do not matter. KEEP=1 does not help against them."""
+    edit(user_tree, PSCI, ("static int get_set_conduit_method(struct device_node *np)",
+                           "static int get_set_conduit(struct device_node *np)"))
+    crlf(user_tree, RELOCATE, KEXEC, "kernel/fork.c")
+    said = refused(user_tree)
+    assert f"{KEXEC}, {RELOCATE}: CRLF line ends" in said and "fork.c" not in said, said
+    assert re.findall(r"^  \S+: (\S+): hunk", said, re.MULTILINE) == [PSCI], said
+    assert "replaces this file" not in said
+    before = snapshot(user_tree)
+    done = run(user_tree, KEEP="1")
+    assert done.returncode == 1 and "sed -i" in done.stderr and snapshot(user_tree) == before
 
 
 def test_missing_name(user_tree):

@@ -28,6 +28,21 @@ def test_bases():
     assert not set(test.chosen(["cfi"], "v7.3")) & set(test.chosen([]))
 
 
+def test_none():
+    """If no test has the words, the user gets names that are close, where to find others, and
+    the command for a test that is left to make soak."""
+    row = next(cell for cell in CELLS if not cell.row.soak).row.name
+    for words, says in (([f"{row}x"], rf"close to that: (.*, )?{row}\b.*; machines are named in"),
+                        (["kexek"], r"close to that: (.*, )?kexec\b"),
+                        (["test_choosen"], r"close to that: (.*, )?test_chosen"),
+                        (["qqqq"], "nothing is close to that")):
+        with pytest.raises(LabError, match=rf"all the words {' '.join(words)}; {says}"):
+            test.chosen(words)
+    soak = str(next(cell for cell in CELLS if cell.row.soak))
+    with pytest.raises(LabError, match=rf"make soak T='{soak}'"):
+        test.chosen([soak])
+
+
 def test_packages(monkeypatch):
     """The packages of all bases are asked for before the tests of the first begin."""
     def ensure(bases):

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as etree
 import pytest
 
 from lab import mutants
-from lab.util import MUTANT
+from lab.util import MUTANT, LabError
 
 # One that only single stepping shows, and one that no hand-over shows
 REPRESENTATIVE = ["clean-before-store", "block-over-hole"]
@@ -23,6 +23,12 @@ def test_patches():
     for mutant in mutants.mutants():
         mutant.check()
         assert mutant.tests() or mutant.header("Not-shown"), mutant.name
+
+
+def test_none():
+    """If no mutant has the words, the user gets names that are close."""
+    with pytest.raises(LabError, match="close to that: .*clean-before-store"):
+        mutants.mutants(["clean-before-stor"])
 
 
 @pytest.mark.skipif(bool(MUTANT), reason="this kernel is a mutant itself")
