@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""make apply: put the series on a new branch of a user's tree, or list all that is in the way.
+"""make apply: put the series on a new branch of a user's tree, or list all problems.
 
-The whole series is rehearsed before anything is written to the tree. The rehearsal goes hunk by
-hunk, and goes on after a conflict. Its index and its object store are thrown away. A hunk whose
-lines are not there is tried with less context. It is taken if exactly one place fits.
+The whole series is rehearsed before anything is written to the tree. The rehearsal applies one hunk
+after the other, and goes on after a conflict. Its index and its object store are temporary. A hunk
+whose lines are not in the file is tried with less context. It applies if exactly one place fits.
 
-Files with CRLF line ends are rehearsed as if they had LF: output() reads every line end as LF.
-So their other conflicts are found in the same run.
+A file with CRLF line ends is rehearsed as if it had LF, because output() reads every line end as
+LF. So the other conflicts of that file are listed too.
 """
 
 import bisect
@@ -26,64 +26,64 @@ from lab.util import LabError, counted, main, output, say
 
 BRANCH = f"{tree.BRANCH}-{BASE.name}"
 MAILS = HERE / "apply"
-LEAST = 1       # lines of context; without any, a hunk would go anywhere
-# The files that the series replaces, as v5.10.y has had them: git's hash of the content. From
-# v5.10.13 to v5.10.262 there is one.
+LEAST = 1       # lines of context; without context, a hunk would fit at any place
+# The files that the series replaces, with git's hashes of their contents in v5.10.y. From v5.10.13
+# to v5.10.262 the content is the same.
 REPLACED = {"arch/arm64/kernel/relocate_kernel.S": {"84eec95ec06cc576de1f54b2d41b96bec4989e2e"}}
-# Where names are declared that one file of the kernel takes from another.
+# Where the kernel declares the names that its files share.
 CAPABILITIES = "arch/arm64/tools/cpucaps"
 HEADERS = ("include", "arch/arm64/include", "arch/arm64/mm/*.h", "kernel/*.h")
-# What trees have instead, where that is known.
+# {name that the series needs: what other trees have instead}, as far as that is known
 INSTEAD = {
     "__flush_dcache_area": "newer kernels have dcache_clean_inval_poc(start, end) instead, with "
                            "an end where this has a size",
 }
-# What changes something that the series relies on, by the line of the tree that tells.
+# Options of kernels that concern the series: {option: (the file that declares it, what it does)}
 OPTIONS = {
-    "CFI_CLANG": ("arch/Kconfig", "the compiler can check indirect calls; the series works with "
-                  "it, for assembly makes its jumps"),
-    "KFENCE": ("lib/Kconfig.kfence", "it hides pages from the linear map; the series works with "
-               "it, for its copy maps them"),
+    "CFI_CLANG": ("arch/Kconfig", "the compiler can check indirect calls. The series works with "
+                  "it, because its jumps are in assembly"),
+    "KFENCE": ("lib/Kconfig.kfence", "it removes pages from the linear map. The series works with "
+               "it, because its copy has these pages"),
 }
 
 
 class Hunk(typing.NamedTuple):
     """A change of some lines of one file."""
-    start: int      # the first of its lines in the file that the series knows, from 0
-    lines: list     # with their ' ', '-' or '+'
-    where: str      # what the diff says of the place
+    start: int      # index of its first line in the base's file, after the earlier patches
+    lines: list     # each begins with ' ', '-' or '+'
+    where: str      # the function that it is in, by the diff
 
     def side(self, sign):
         """Its lines before ('-') or after ('+') the change."""
         return [line[1:] for line in self.lines if line[0] in (sign, " ")]
 
     def grows(self):
-        """How many lines a file has more after the change."""
+        """How many lines it adds to a file. Negative if it removes more than it adds."""
         return len(self.side("+")) - len(self.side("-"))
 
     def numbers(self, old):
-        """The numbers of its lines after the change: of each kept line what it was, of each new
-        line None. old: those before the change."""
+        """The numbers of its lines after the change. old: their numbers before it. A kept line
+        keeps its number. A new line has None."""
         rest = iter(old)
         new = [(line[0], None if line[0] == "+" else next(rest)) for line in self.lines]
         return [number for sign, number in new if sign != "-"]
 
     def context(self):
-        """How many lines at its begin and at its end are context."""
+        """(lines of context at its begin, lines of context at its end)."""
         changed = [i for i, line in enumerate(self.lines) if line[0] != " "]
         return changed[0], len(self.lines) - 1 - changed[-1]
 
     def cut(self, most):
-        """The same with at most so many lines of context on each side."""
+        """The same hunk with at most so many lines of context at each end."""
         lead, trail = (max(0, count - most) for count in self.context())
         return Hunk(self.start + lead, self.lines[lead:len(self.lines) - trail], self.where)
 
     def places(self, text):
-        """Where in a file's lines all its lines are, as they are before the change."""
+        """The indexes in a file's lines at which the hunk applies."""
         old = self.side("-")
         lead, trail = self.context()
         found = [i for i in range(len(text) - len(old) + 1) if text[i:i + len(old)] == old]
-        # A diff has no context only where the file begins or ends.
+        # A hunk without context at an end is at the begin or at the end of its file.
         if not lead:
             found = [i for i in found if not i]
         if not trail:
@@ -91,9 +91,9 @@ class Hunk(typing.NamedTuple):
         return found
 
     def find(self, text, drift):
-        """(its place in a file's lines or None, the lines of context that it took, how many places
-        there are). With all its context it goes to the place nearest to its line number, as git am
-        does. With less context it goes to a place only if that is the only one."""
+        """(index in a file's lines or None, lines of context that it matched with, number of places
+        that fit). With all of its context, the hunk applies at the place that is nearest to its
+        line number, as in git am. With less context, it applies only if there is one place."""
         full = max(self.context())
         for context in range(full, LEAST - 1, -1):
             cut = self.cut(context)
@@ -105,8 +105,8 @@ class Hunk(typing.NamedTuple):
         return None, full, 0
 
     def differs(self, text):
-        """(its first line that a file's lines do not have, the index of the line that they have
-        there). The place is where most of its lines are; None if that is no more than half."""
+        """(the first line of the hunk that a file lacks, the index of the file's line in its
+        place). The hunk is compared where most of its lines match. None if at most half match."""
         old = self.side("-")
         place = max(range(len(text)), default=0, key=lambda at: sum(
             line == there for line, there in zip(old, text[at:at + len(old)])))
@@ -115,14 +115,14 @@ class Hunk(typing.NamedTuple):
             None, old, text[begin:place + 2 * len(old)], autojunk=False).get_opcodes()
         if 2 * sum(end - first for tag, first, end, *_ in codes if tag == "equal") <= len(old):
             return None
-        # What is inserted before the first line or after the last one is the rest of the file.
+        # Lines before the first line of the hunk, or after its last one, do not matter.
         return next(((old[first], begin + at) for tag, first, end, at, _ in codes
                      if tag != "equal" and (first, end) not in ((0, 0), (len(old),) * 2)
                      and begin + at < len(text)), None)
 
 
 def hunks_of(diff):
-    """[(file, [Hunk])] of a diff."""
+    """[(file, [Hunk])] for the text of a diff."""
     files = []
     for part in re.split(r"^diff --git .*\n", diff, flags=re.MULTILINE)[1:]:
         head, *rest = re.split(r"^(@@ .*)\n", part, flags=re.MULTILINE)
@@ -136,26 +136,26 @@ def hunks_of(diff):
 
 
 def line_of(numbers, at):
-    """Which line of the tree's own file is at an index, in words. Of a line that the series has
-    added, it is the next one."""
+    """The line of the user's file at an index, in words. If the series has added that line, the
+    next line of the user's file is meant."""
     number = next(filter(None, numbers[max(0, at):]), None)
     return f"line {number} of your file" if number else "the end of your file"
 
 
 class Rehearsal:
-    """Puts patches into git's index as far as they apply, and keeps a list of what does not."""
+    """Applies patches to git's index hunk by hunk, and keeps lists of the problems."""
 
     def __init__(self):
-        self.lacks = []         # what the series needs and the tree has not, a line of text each
-        self.line_ends = []     # files with CRLF line ends
+        self.lacks = []         # what the series needs and the tree does not have, a text each
+        self.line_ends = []     # names of files with CRLF line ends
         self.conflicts = []     # a text each
-        self.follow = 0         # hunks that lack what a conflict has kept out
-        self.reduced = []       # a line of text each
-        self.lacking = {}       # file: [first, last] lines that it lacks, as the series counts
-        self.numbers = {}       # file: for each line, its number in the tree; None: the series'
+        self.follow = 0         # hunks that fail because an earlier hunk has failed
+        self.reduced = []       # hunks that applied with less context, a text each
+        self.lacking = {}       # {file: [[first, last]] of failed hunks, counted as Hunk.start}
+        self.numbers = {}       # {file: the number of each line in the user's file, None if new}
 
     def put(self, git, patch):
-        """Put a patch into git's index, hunk by hunk."""
+        """Apply a patch to git's index, hunk by hunk."""
         for name in patch.files:
             self.whole_file(git, patch, name)
         for name, hunks in hunks_of(patch.diff()):
@@ -174,22 +174,22 @@ class Rehearsal:
                 self.lacking[name] = []
 
     def whole_file(self, git, patch, name):
-        """A file that the series replaces must be as v5.10.y has it. A file that the series adds
-        must not exist."""
+        """Check a whole file. A file that the series replaces must be the same as in v5.10.y. A
+        file that the series adds must not exist."""
         found = git("ls-files", "-s", "--", name)
         if name in REPLACED and not found:
             say(f"note: {name}, which the series replaces, is not in the tree")
         elif name in REPLACED and git("hash-object", "--stdin", stdin=git(
                 "show", f":{name}")).strip() not in REPLACED[name]:
-            self.conflicts.append(f"{patch.path.name}: {name}: the series replaces this file, and "
-                                  "the tree has changes of its own there")
+            self.conflicts.append(f"{patch.path.name}: {name}: the series replaces this file, but "
+                                  "your tree has changed it")
         elif name not in REPLACED and found:
-            self.conflicts.append(f"{patch.path.name}: {name}: the series adds this file, and the "
+            self.conflicts.append(f"{patch.path.name}: {name}: the series adds this file, but your "
                                   "tree has one already")
 
     def put_file(self, label, name, hunks, text):
-        """Put the hunks of a file into its lines."""
-        drift = 0       # of the file against the one that the series knows
+        """Apply the hunks of a file to its lines."""
+        drift = 0       # how much larger a line's index is here than Hunk.start
         lacking = self.lacking.setdefault(name, [])
         numbers = self.numbers.setdefault(name, [*range(1, len(text) + 1)])
         failed = []
@@ -218,12 +218,12 @@ class Rehearsal:
             end = place + len(cut.side("-"))
             numbers[place:end] = cut.numbers(numbers[place:end])
             text[place:end] = cut.side("+")
-            # Hunks count their lines before this patch.
+            # The line numbers of all hunks are those before this patch.
             drift = place - cut.start + cut.grows()
         starts = [hunk.start for hunk in hunks]
 
         def after(line):
-            """A line from before this patch, as it is counted after it."""
+            """The index of a line after this patch. line: its index before it."""
             return line + sum(hunk.grows() for hunk in hunks[:bisect.bisect_left(starts, line)])
 
         self.lacking[name] = [[after(first), after(last)] for first, last in lacking] + [
@@ -231,16 +231,16 @@ class Rehearsal:
             for hunk in failed]
 
     def problems(self):
-        """All that is in the way of the series, a text each."""
+        """All problems, a text each."""
         found = [*self.lacks, *self.conflicts]
         if self.line_ends:
             found.append(f"{', '.join(self.line_ends)}: CRLF line ends")
         if self.follow:
-            found.append(f"and {counted(self.follow, 'hunk')} of later patches, for the same lines")
+            found.append(f"and {counted(self.follow, 'hunk')} of later patches, in the same lines")
         return found
 
     def advice(self, where):
-        """What the user of the tree `where` can do about it, a line of text each."""
+        """What the user can do about the problems, a line of text each. where: the tree."""
         keep = f"make apply LINUX={where} KEEP=1"
         if self.line_ends:
             names = shlex.join(self.line_ends)
@@ -249,8 +249,8 @@ class Rehearsal:
         if self.conflicts:
             yield f"To resolve the conflicts: {keep}; git am -3 then stops at each of them."
         if self.lacks:
-            yield ("What the tree does not have: put it there under that name first, or take the "
-                   f"tree's own in the file of the series after {keep}.")
+            yield ("For a name that your tree does not have: add it to your tree first. Or run "
+                   f"{keep}, and then use your tree's own name in the file of the series.")
 
 
 def code(text):
@@ -266,14 +266,14 @@ DEFINED = re.compile(r"""
     """, re.MULTILINE | re.VERBOSE)
 CALLED = re.compile(r"\b([A-Za-z_]\w{3,})\(")
 CONSTANT = re.compile(r"(?<![.\w])[A-Z][A-Z0-9]*_\w+")
-# Words of the language, what Kconfig sets, what macros put together from parts, and an enum.
+# Keywords of C, symbols of Kconfig, names that macros make from parts, and an enum
 NOT_NAMES = re.compile(r"sizeof|volatile|CONFIG_\w+|Page[A-Z]\w+|TRANS_PGD_\w+")
 
 
 def names():
-    """{name: files of the series} of the functions and constants that the series needs from the
-    tree: names that its code calls, or that are in capitals, and that it does not define. The
-    tests of the library are left out, because a tree can do without them."""
+    """{name: files of the series that use it} of the functions and constants that the tree has to
+    have. These are the names that the series calls, or that are in capitals, and that it does not
+    define. The series' own tests are left out, because they are not needed on a tree."""
     used, own = collections.defaultdict(set), set()
     for patch in tree.SERIES.patches():
         texts = {name: tree.SERIES.whole(name).read_text() for name in patch.files}
@@ -297,11 +297,11 @@ def names():
 
 
 def missing(git):
-    """What the series needs and the tree's HEAD does not have, a line of text each."""
+    """The names that the series needs and the tree's HEAD does not have, a line of text each."""
     needed = names()
     found = set(git("grep", "-h", "-o", "-w", "-F", *(f"-e{name}" for name in needed), "HEAD",
                     "--", *HEADERS, *sorted(tree.SERIES.touched()), ok=(0, 1)).split())
-    # The header that has these is made of a list, since v5.13.
+    # Since v5.13, the build makes the header with these names from a list.
     found |= {f"ARM64_{name}" for name in
               git("grep", "-h", "-E", "^[A-Z0-9_]+\r?$", "HEAD", "--", CAPABILITIES,
                   ok=(0, 1)).split()}
@@ -311,7 +311,7 @@ def missing(git):
 
 
 def notes(git):
-    """What in the tree changes something that the series relies on, a line of text each."""
+    """What the user should know about OPTIONS that the tree has, a line of text each."""
     return [f"the tree has CONFIG_{name}: {what}" for name, (file, what) in OPTIONS.items()
             if git("grep", "-l", rf"^\(menu\)*config {name}$", "HEAD", "--", file, ok=(0, 1))]
 
@@ -338,8 +338,8 @@ def need_tree(git, source):
 
 
 def rehearse(git, source, who):
-    """Put the series on the tree's HEAD in an object store that is thrown away, so the tree does
-    not even get a loose object. Say what the user should know, and return the Rehearsal."""
+    """Make the commits of the series on the tree's HEAD, in a temporary object store. So the tree
+    does not even get a loose object. Say what the user should know, and return the Rehearsal."""
     for line in notes(git):
         say(f"note: {line}")
     say(f"rehearsing the series on {source}")
@@ -357,7 +357,7 @@ def rehearse(git, source, who):
 
 def apply(where, keep=False):
     """Put the series on a new branch of a user's tree, or change nothing. With `keep`, git am
-    stops where the user has to resolve."""
+    stops at each conflict, for the user to resolve."""
     if not where:
         raise LabError("say which tree: make apply LINUX=DIR")
     source = base_source()
@@ -370,10 +370,10 @@ def apply(where, keep=False):
     back = git("symbolic-ref", "-q", "--short", "HEAD", ok=(0, 1)) or git("rev-parse", "HEAD")
     rehearsal = rehearse(git, source, who)
     problems = rehearsal.problems()
-    # git am cannot merge a file whose lines all differ.
+    # KEEP=1 does not help with CRLF: git am cannot merge a file in which every line differs.
     if problems and not keep or rehearsal.line_ends:
         raise LabError("\n  ".join([
-            f"{source} is as it was, for the series does not go onto it:", *problems,
+            f"the series does not apply to {source}, which is unchanged:", *problems,
             *rehearsal.advice(where)]))
     for line in problems:
         say(f"to resolve: {line}")
@@ -387,8 +387,8 @@ def apply(where, keep=False):
 
 
 def resolve(git, source, who, back):
-    """Begin git am -3 on a new branch. The bundle of the mails has the files that it merges
-    with."""
+    """Begin git am -3 on a new branch. It needs the base's files to merge, so these are fetched
+    from the bundle of the mails first."""
     tree.tree(debian_source())
     mails = tree.all_mails(tree.write_mails(MAILS, who))
     git("fetch", "-q", "--no-tags", str(MAILS / "base.bundle"), tree.BUNDLED)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a hand-over would work with real caches and a real TLB. Emulation has no caches. It
-has a TLB, but QEMU empties it at each write to TCR_EL1, and where an entry does not permit an
-access it looks at the tables again, where a CPU may take the exception.
+"""Judges whether a hand-over would work with real caches and a real TLB. QEMU cannot show that.
+It emulates no caches. It emulates a TLB, but empties it at each write to TCR_EL1. If an entry of
+that TLB does not permit an access, QEMU reads the tables again, where a CPU may take the exception.
 
-A machine is stepped through one instruction at a time. Judge keeps, for each line, what
-the architecture promises: a store is in memory after a clean to the PoC and the dsb that
-completes it, and is what is executed after an ic, a dsb and an isb from there on. What
-is fetched or loaded with the MMU off has to be so; anything else is an error that names
-the instruction. TableSwitch does the same for the TLB when a TTBR gets other tables.
+So a machine is stepped through, one instruction at a time. Judge follows the state of each cache
+line by the rules of the architecture. A store is in memory once a clean to the point of coherency
+(PoC) and a dsb after it are complete. The new content is executed once an ic, a dsb and an isb
+have followed. With the MMU off, all that is loaded has to be in memory, and all that is executed
+has to be invalidated in the I-cache as well. Otherwise an error names the instruction. TableSwitch
+judges the TLB when a TTBR gets other tables.
 """
 
 from lab import build, guest, insn, scenario
@@ -17,90 +18,96 @@ from lab.machine import Machine
 from lab.stub import Stub
 from lab.util import LabError
 
-GRANULE = 16                    # the smallest line that the architecture has
+GRANULE = 16                    # bytes of the smallest cache line that the architecture permits
 PAGE = 4096
-TABLE = (1 << 48) - PAGE        # the address in a TTBR
+TABLE = (1 << 48) - PAGE        # mask of the table's address in a TTBR
 TO_POC = ("dc civac", "dc cvac")
-POC_DOMAINS = ("sy", "osh")
+POC_DOMAINS = ("sy", "osh")     # of a dsb that completes a clean to the PoC
 MEMORY = 256                    # MiB
-ENOUGH = 200_000                # steps; no trace here takes a tenth of it
-EL2_VECTORS = 0x800             # bytes
-# Registers when v5.10's relocation begins: the page of zeroes, the line size
+ENOUGH = 200_000                # steps; no trace here takes a tenth of that
+EL2_VECTORS = 0x800             # bytes of the vectors
+# Numbers of the registers that v5.10's relocation begins with: address of the page of zeroes, line
+# size
 X_ZEROES, X_LINE = 1, 3
-# The page of zeroes when the code that resumes begins
+# The same for the page of zeroes when a resume begins to restore memory
 X_ZEROES_RESUME = 5
 RESUME_CODE = PAGE              # where v5.10 maps that code; mainline's is at its physical address
 
 
 class TableSwitch:
-    """Break-before-make of a TTBR: between two tables a page of zeroes, and an empty TLB, for
-    what it holds of the old ones may be used instead of the new. The page of zeroes is in use from
-    the isb on. So an earlier tlbi does not count. Nothing after the dsb takes effect before it, so
-    the write of the other tables needs no isb before it."""
+    """Break-before-make of a TTBR. Between two tables, the TTBR has to point to a page of zeroes,
+    and the TLB has to be emptied. Otherwise a CPU may use old entries of the TLB. The page of
+    zeroes is in use from the isb on, so a tlbi before it does not count. Nothing after the dsb
+    takes effect before it, so the write of the other tables needs no isb before it."""
 
     STEPS = ("in use", "zeroes", "isb", "tlbi", "dsb")
 
     def __init__(self, name):
         self.name = name
-        self.zeroes = None              # physical address of the page; nothing is judged before
-        self.done = 0
-        self.switches = 0
+        self.zeroes = None              # physical address of the page; None: do not judge yet
+        self.done = 0                   # index of the last of the STEPS that was seen
+        self.switches = 0               # complete ones
 
     def saw(self, what):
-        """The next step, if that is what comes next."""
+        """Something has happened. Count it if it is the next step."""
         if self.done + 1 < len(self.STEPS) and what == self.STEPS[self.done + 1]:
             self.done += 1
 
     def write(self, value, pc):
-        """The TTBR gets a value."""
+        """The TTBR is written."""
         if self.zeroes is None:
             return
         if value & TABLE == self.zeroes:
             self.done = 1
         elif self.done != len(self.STEPS) - 1:
             raise LabError(f"{self.name} gets other tables at {pc:#x} without break-before-make: "
-                           f"last was {self.STEPS[self.done]}")
+                           f"the last step was '{self.STEPS[self.done]}'")
         else:
             self.done = 0
             self.switches += 1
 
 
 class Judge:
-    """What memory, D-cache and I-cache hold of each granule, by physical address.
+    """The state of each granule in memory, D-cache and I-cache, by physical address.
 
-    kernel_el: the exception level that the kernel runs at; above: whether it was started
-    at the one above, which has its MMU off.
+    kernel_el: the exception level that the kernel runs at. above: whether the kernel was started
+    at the level above. That level has its MMU off.
     """
 
     def __init__(self, kernel_el, above):
         self.kernel_el = kernel_el
         self.above = above
-        self.line = self.iline = self.block = None  # bytes, once the kernel has asked
+        # Bytes of a D-cache line, of an I-cache line and of dc zva; None until the kernel has read
+        # them
+        self.line = self.iline = self.block = None
         self.mmu_off = False
         self.relocating = False
-        self.guarded = set()            # judged whenever they are fetched without an MMU
-        self.dirty = {}                 # granule: pc of the last store
+        # Sets of granules
+        # Judged at each fetch that bypasses the MMU, even before the kernel switches its MMU off
+        self.guarded = set()
+        self.dirty = {}                 # stored to, not cleaned since: {granule: pc of the store}
         self.relocated = set()          # stored to by the relocation code
-        self.cleaning = set()           # cleaned, not completed
-        self.clean = set()
-        self.invalidating = {}          # exception level: granules; not completed
-        self.synchronizing = {}         # the same, no isb yet
-        self.fetchable = {}             # exception level: granules
-        self.kimage = frozenset()       # pages that are not read once one is overwritten
+        self.cleaning = set()           # cleaned, but no dsb yet
+        self.clean = set()              # cleaned, and a dsb since
+        # {exception level that has done it: granules}
+        self.invalidating = {}          # ic, but no dsb yet
+        self.synchronizing = {}         # ic and dsb, but no isb yet
+        self.fetchable = {}             # ic, dsb and isb
+        self.kimage = frozenset()       # pages not to be loaded from after relocation's first store
         self.ttbr0, self.ttbr1 = TableSwitch("TTBR0"), TableSwitch("TTBR1")
         self.stores = self.cleans = 0
 
     def saw(self, what):
-        """Something that empties the TLB, or is waited for by it."""
+        """Tell both TTBRs of a step of break-before-make."""
         self.ttbr0.saw(what)
         self.ttbr1.saw(what)
 
     def granules(self, address, size):
-        """The granules that a range touches."""
+        """The granules of a range."""
         return range(address & -GRANULE, address + size, GRANULE)
 
     def store(self, address, size, pc, el):
-        """A store."""
+        """A store is executed."""
         if self.without_mmu(el):
             raise LabError(f"the store at {pc:#x} to {address:#x} is made with the MMU off")
         self.stores += 1
@@ -113,7 +120,7 @@ class Judge:
                 state.discard(granule)
 
     def forget(self, address, size):
-        """Something else has stored to the range, or may have."""
+        """Treat a range as if something unknown had stored to it."""
         guarded = set(self.granules(address, size))
         self.guarded |= guarded
         for granule in guarded:
@@ -126,11 +133,11 @@ class Judge:
         if what == "dc zva":
             self.store(address & -self.block, self.block, pc, el)
         elif what == "dc ivac":
-            raise LabError(f"{what} of {address:#x}: what was stored there may be lost")
+            raise LabError(f"{what} of {address:#x}: a store to that line may be lost")
         elif what in TO_POC:
             self.cleans += 1
             if not self.line:
-                raise LabError(f"{what} before the kernel has asked for the size of a line")
+                raise LabError(f"{what} before the kernel has read the size of a cache line")
             for granule in self.granules(address & -self.line, self.line):
                 if self.dirty.pop(granule, self) is not self or granule not in self.clean:
                     self.cleaning.add(granule)
@@ -141,7 +148,7 @@ class Judge:
             self.invalidating.setdefault(el, set()).update(which)
 
     def barrier(self, name, domain, both, el):
-        """dsb or isb."""
+        """A dsb or an isb is executed. both: whether it waits for loads and stores."""
         if name == "isb":
             self.fetchable.setdefault(el, set()).update(self.synchronizing.pop(el, ()))
         elif both:
@@ -151,36 +158,37 @@ class Judge:
             self.synchronizing.setdefault(el, set()).update(self.invalidating.pop(el, ()))
 
     def without_mmu(self, el):
-        """Whether accesses at this exception level go past the MMU and the caches."""
+        """Whether accesses at an exception level bypass the MMU and the caches."""
         return self.mmu_off or el > self.kernel_el
 
     def why_not_clean(self, granule):
-        """What is missing before a granule is in memory, or None."""
+        """Why a granule may not be in memory yet. None if it is."""
         if granule in self.clean:
             return None
         if granule in self.cleaning:
-            return "was cleaned, but no dsb has completed that"
+            return "was cleaned, but no dsb has completed the clean"
         if self.dirty.get(granule):
-            return f"was stored to at {self.dirty[granule]:#x} and not cleaned to the PoC since"
+            return f"was not cleaned to the PoC after the store at {self.dirty[granule]:#x}"
         return "was not cleaned to the PoC"
 
     def need_clean(self, granule, when):
-        """Raise if a granule is not in memory."""
+        """Raise LabError if a granule is not in memory. when: the begin of the message."""
         why = self.why_not_clean(granule)
         if why:
             raise LabError(f"{when}: the line at {granule:#x} {why}")
 
     def need_fetchable(self, granule, el, when):
-        """Raise if a granule is not what would be executed."""
+        """Raise LabError if a granule is not in memory, or if an I-cache may have an older content
+        of it."""
         self.need_clean(granule, when)
-        # What relocation wrote has to be invalidated by each level that executes it.
+        # The level that executes a relocated granule has to invalidate it itself.
         levels = [el] if granule in self.relocated else self.fetchable
         if not any(granule in self.fetchable.get(level, ()) for level in levels):
             raise LabError(f"{when}: no ic, dsb and isb at EL{el} since the line at {granule:#x} "
                            "was cleaned")
 
     def need_all(self, granules, el, when):
-        """Raise unless all of them can be executed."""
+        """Raise LabError unless all granules can be executed."""
         for granule in sorted(granules):
             self.need_fetchable(granule, el, when)
 
@@ -191,26 +199,26 @@ class Judge:
             self.need_fetchable(granule, el, f"executing {pc:#x} at EL{el} with the MMU off")
 
     def load(self, address, size, pc, el):
-        """A load."""
+        """A load is executed."""
         if self.relocated and address & -PAGE in self.kimage:
-            raise LabError(f"the load at {pc:#x} is from the kimage, which may have been "
-                           "overwritten by then")
+            raise LabError(f"the load at {pc:#x} is from the kimage, which the relocation may have "
+                           "overwritten already")
         if self.without_mmu(el):
             for granule in self.granules(address, size):
                 self.need_clean(granule, f"the load at {pc:#x} with the MMU off")
 
     def switch_off(self, el):
-        """The MMU goes off now."""
+        """The MMU is switched off. What was relocated will be executed or loaded without it."""
         when = "switching the MMU off"
         self.need_all(self.relocated | self.guarded, el, when)
         self.mmu_off = True
 
 
 class Trace:
-    """Steps through a machine and tells the judge all that it does.
+    """Steps through a machine and tells the judge each access and each maintenance instruction.
 
-    stub: of the machine, which is about to execute the first instruction; log: takes a
-    line for each store, maintenance, barrier and write of a system register.
+    stub: of the machine, which is stopped at the first instruction. log: a file that gets a line
+    for each store, maintenance instruction, barrier and write of a system register.
     """
 
     def __init__(self, stub, judge, log):
@@ -223,11 +231,11 @@ class Trace:
 
     @property
     def pc(self):
-        """The instruction to be executed next."""
+        """The address of the next instruction."""
         return self.registers[32]
 
     def physical(self, address):
-        """The physical address of a virtual one, or None."""
+        """The physical address of a virtual address. None if it has none."""
         key = self.el, address // PAGE
         if key not in self.pages:
             self.pages[key] = self.stub.physical(address & -PAGE)
@@ -235,7 +243,7 @@ class Trace:
         return None if page is None else page + address % PAGE
 
     def split(self, address, size):
-        """(physical address, size) of the parts of a range, a page each."""
+        """(physical address, size) of each part of a range, cut where a page ends."""
         while size:
             part = min(size, PAGE - address % PAGE)
             yield self.physical(address), part
@@ -286,7 +294,7 @@ class Trace:
         self.steps += 1
         self.registers, self.el = self.stub.registers()
         while insn.goes_on(word) and self.pc == pc:
-            self.stub.step()    # QEMU may stop before it has executed anything
+            self.stub.step()    # QEMU may stop before it has executed the instruction.
             self.registers, self.el = self.stub.registers()
         if insn.goes_on(word) and self.pc != pc + 4:
             raise LabError(f"an exception was taken at {pc:#x}, to {self.pc:#x}")
@@ -297,7 +305,7 @@ class Trace:
             judge.block = 4 << (self.registers[word & 31] & 15)
 
     def until(self, reached, what):
-        """Step until reached() says so."""
+        """Step until reached() is true. what: it in words, for the error."""
         limit = self.steps + ENOUGH
         while not reached():
             if self.steps == limit:
@@ -315,13 +323,13 @@ def trace_function(stub, judge, log, address):
 
 
 def trace_load(stub, judge, log, where):
-    """Step through what writes code when an image is loaded, and see that it can be
-    executed by any mapping, with the MMU off; return the (physical address, size) of each."""
+    """Step through the functions that copy code when an image is loaded. v5.10's copies have to be
+    executable with the MMU off, by any mapping. Return (physical address, size) of each copy."""
     pages = []
     stub.run_to(where["machine_kexec_post_load"])
     back = stub.registers()[0][30]
     if judge.above:
-        # The compiler may have put trans_pgd_copy_code() into it.
+        # It calls trans_pgd_copy_code(), but the compiler may have inlined that.
         _, result, _ = trace_function(stub, judge, log, where["trans_pgd_copy_el2_vectors"])
         pages.append((stub.number(result), EL2_VECTORS))
     if "trans_pgd_copy_code" in where:
@@ -335,15 +343,17 @@ def trace_load(stub, judge, log, where):
         pages.append((trace.physical(trace.registers[3]), size))
         judge.forget(*pages[-1])
         trace.until(lambda: trace.pc == back, "the end of the load")
+        # It invalidates the I-cache before the jump, which is judged then.
+        return pages
     for page, size in pages:
         judge.need_all(judge.granules(page, size), judge.kernel_el, f"loading code at {page:#x}")
     return pages
 
 
 def handed_over(name, level, logs, line=None):
-    """Load the tiny kernel and hand over to it with every step judged; return the Judge.
+    """Load the tiny kernel, and hand over to it with each step judged. Return the Judge.
 
-    line: the size of a D-cache line that relocation is told, instead of the machine's.
+    line: the size of a D-cache line to give to the relocation code, instead of the real one.
     """
     out = build.kernel("series")
     where = build.symbols(out / "vmlinux")
@@ -369,9 +379,9 @@ def handed_over(name, level, logs, line=None):
 
 
 def goes_by(stub, switch, zeroes):
-    """From here on, a TTBR is to go by way of this page."""
+    """Begin to judge the switches of a TTBR. zeroes: the address of its page of zeroes."""
     if any(stub.physical_memory(zeroes, PAGE)):
-        raise LabError(f"the page of zeroes for {switch.name}, at {zeroes:#x}, is not")
+        raise LabError(f"the page of zeroes for {switch.name}, at {zeroes:#x}, is not all zeroes")
     switch.zeroes = zeroes
 
 
@@ -383,7 +393,8 @@ def hand_over(machine, where, judge, pages, log, line):
     machine.sh('for f in machine_kexec trans_pgd; do echo "file $f.c -p" '
                ">/sys/kernel/debug/dynamic_debug/control; done; dmesg -n 4")
     for page, size in pages:
-        # A resume from hibernation since would have left them so.
+        # After a resume from hibernation nothing would be known of these pages. The hand-over has
+        # to do its maintenance in that case too.
         judge.forget(page, size)
     with Stub(machine) as stub:
         machine.send("kexec -e")
@@ -407,8 +418,9 @@ def hand_over(machine, where, judge, pages, log, line):
 
 
 def resumed(name, level, logs):
-    """Hibernate, and resume in another machine; step from where the code that restores memory
-    has been mapped to where that code runs on the copy of the linear map. Return the Judge."""
+    """Hibernate, and resume in another machine. The steps of the resume are judged from the end of
+    trans_pgd_map_page(), which maps the code that restores memory, until that code runs on the copy
+    of the linear map. Return the Judge."""
     rig = scenario.Rig(name, Board(level, smp=1), logs, append="nokaslr")
     where = build.symbols(build.kernel("series") / "vmlinux")
     judge = Judge(2 if level == "vhe" else 1, level == "nvhe")

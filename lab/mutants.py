@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`make mutants`: tests that test the tests.
+"""`make mutants`: mutation testing, which tests the tests.
 
-Each lab/mutants/BASE/*.patch puts one bug into the series. Its header says what the bug is and
-why it is plausible, and
+A mutant is the series with one bug. Each lab/mutants/BASE/*.patch makes one. The header of the
+patch says what the bug is and why somebody could write it. It also has one of these lines:
 
-    Caught-by: WORDS      a selection of tests, as for `make test T=`; of which one must fail
-    Not-shown: REASON     instead, where no test can show it; then what would
+    Caught-by: WORDS      chooses tests, as `make test T=` does; at least one of them must fail
+    Not-shown: REASON     no test can show the bug; the reason, and what could show it
 
-The kernel with the bug is built and those tests run; it is an error if they pass. First
-the same tests have to pass without any bug. M= chooses mutants by words of their names.
+First all chosen tests have to pass on the series without a bug. Then the kernel of each mutant is
+built, and its tests run. It is an error if they all pass. M= chooses mutants by words of their
+names.
 
-A test that cannot begin, as on a machine that is too busy, is tried once more. If it cannot
-begin then either, or the series itself fails it, nothing is known of the mutants that need
-it: they are "not run", which is an error too. The others are judged.
+A test may be unable to begin, on a busy machine for example. It is then tried once more. If it
+cannot begin again, or if the series itself fails it, the result of its mutants is "not run". That
+is an error too. The other mutants are still judged.
 """
 
 import contextlib
@@ -29,30 +30,30 @@ from lab import scenario, tree
 from lab.here import BASE, MUTANTS
 from lab.options import option
 from lab.test import PYTEST, chosen, near
-from lab.util import LAB, TOP, LabError, locked, main, output, say
+from lab.util import LAB, TOP, LabError, counted, locked, main, output, say
 
 PATCHES = LAB / "mutants" / BASE.name
 LINUX = MUTANTS / "linux"
-NONE = "none"                   # the mutant that is none
+NONE = "none"                   # in place of the name of a mutant: the series without a bug
 BUILD_ALL = ("import sys; from lab import build, test; "
              "build.kernels(test.kernels(sys.argv[1:]))")
-# Seconds: what waits for a machine that has gone dark need not wait as long as usual.
+# Seconds to wait for a machine. They are fewer than usual, because many bugs make it go silent.
 PATIENCE = str(option("LAB_PATIENCE", 20))
 
 
 @dataclasses.dataclass
 class Mutant:
-    """One bug."""
+    """A bug, as a patch on top of the series."""
 
     path: pathlib.Path
 
     @property
     def name(self):
-        """What it is called."""
+        """Its name."""
         return self.path.stem
 
     def header(self, key):
-        """The values of a header, such as Caught-by."""
+        """The values of all header lines with a key, such as Caught-by."""
         head = self.path.read_text().partition("\n--- ")[0]
         return re.findall(rf"^{key}: (.+)$", head, re.MULTILINE)
 
@@ -61,7 +62,7 @@ class Mutant:
         return [name for words in self.header("Caught-by") for name in chosen(words.split())]
 
     def check(self):
-        """See that it is one bug with a header, and applies."""
+        """Stop if its header is wrong or its patch does not apply."""
         if bool(self.header("Caught-by")) == bool(self.header("Not-shown")):
             raise LabError(f"{self.path} has to say either Caught-by: or Not-shown:")
         output(["git", "apply", "--check", "--cached", self.path], cwd=tree.tree())
@@ -69,7 +70,7 @@ class Mutant:
 
 @dataclasses.dataclass
 class Result:
-    """What became of a mutant."""
+    """The result of a mutant."""
 
     name: str
     verdict: str
@@ -77,7 +78,7 @@ class Result:
     seconds: float
 
     def line(self):
-        """A line of the table."""
+        """The line for it in the table of results."""
         return f"{self.name:32} {self.verdict:10} {self.seconds:6.1f} s  {self.by}"
 
 
@@ -94,7 +95,7 @@ def mutants(words=()):
 
 
 def prepare():
-    """build/BASE/mutants/linux: a work tree of the series."""
+    """Make build/BASE/mutants/linux, a git work tree with the series."""
     tree.work_tree(LINUX)
     head = tree.git_linux("rev-parse", "HEAD")
     output(["git", "reset", "-q", "--hard", head], cwd=LINUX)
@@ -102,7 +103,7 @@ def prepare():
 
 @contextlib.contextmanager
 def applied(mutant):
-    """The work tree with the mutant's bug in it, for as long as the block lasts."""
+    """Have the mutant's bug in the work tree during a `with` block. mutant: None for no bug."""
     if mutant:
         output(["git", "apply", mutant.path], cwd=LINUX)
     try:
@@ -112,8 +113,8 @@ def applied(mutant):
 
 
 def run_once(name, tests):
-    """Run tests against the kernel that build/BASE/mutants/linux is the source of; return
-    ({test that failed: how}, {test that could not begin: why})."""
+    """Build the kernel of build/BASE/mutants/linux and run tests on it. Return ({test that failed:
+    how}, {test that could not begin: why})."""
     env = {**os.environ, "LAB_MUTANT": name, "LAB_PATIENCE": PATIENCE}
     report = MUTANTS / f"{name}.xml"
     report.unlink(missing_ok=True)
@@ -122,7 +123,7 @@ def run_once(name, tests):
     with open(log_file, "a", encoding="utf-8") as log:
         log.write(f"\n== {name}\n")
         log.flush()
-        # The build by itself: a bug that does not compile is not caught by a test.
+        # The build is a step of its own. If it fails, no test has caught the bug.
         for what, argv in (("the build", [sys.executable, "-c", BUILD_ALL, *tests]),
                            ("the run", [*PYTEST, "--tb=short", "-n", str(option("JOBS", 2)),
                                         f"--junitxml={report}", *tests])):
@@ -142,23 +143,24 @@ def run_once(name, tests):
 
 
 def run_tests(name, tests):
-    """The same, where a test that could not begin has had a second try."""
+    """The same, but tests that could not begin are tried once more."""
     failed, unable = run_once(name, tests)
     if unable:
-        say(f"{name}: once more, for {len(unable)} tests could not begin: {first(unable)}")
+        say(f"{name}: {counted(len(unable), 'test')} could not begin and will be tried once more: "
+            f"{first(unable)}")
         again, unable = run_once(name, list(unable))
         failed |= again
     return failed, unable
 
 
 def first(found):
-    """What is said of the first of several tests."""
+    """The text about the first of several tests."""
     return next(iter(found.values()))
 
 
 def judge(mutant, unfit):
-    """Build the mutant, run its tests, and say what became of it. unfit: {test: why} of those
-    that would prove nothing."""
+    """Build a mutant, run its tests, and return the Result. unfit: {test: why} of the tests whose
+    failure would prove nothing."""
     started = time.monotonic()
     if reason := mutant.header("Not-shown"):
         return Result(mutant.name, "not shown", reason[0], 0)
@@ -177,7 +179,8 @@ def judge(mutant, unfit):
 
 
 def hunt(found):
-    """Judge mutants; return the results. The series itself has to pass their tests first."""
+    """Judge mutants, and return the results. First their tests run on the series itself, which has
+    to pass them."""
     for mutant in found:
         mutant.check()
     tests = sorted({name for mutant in found for name in mutant.tests()})
@@ -185,7 +188,7 @@ def hunt(found):
         prepare()
         unfit = {}
         if tests:
-            say(f"{len(tests)} tests of the series as it is")
+            say(f"running {counted(len(tests), 'test')} on the series without a bug")
             with applied(None):
                 failed, unable = run_tests(NONE, tests)
             unfit = {test: f"the series itself fails {how}" for test, how in failed.items()} | {

@@ -97,7 +97,7 @@ def with_series(source, where):
     rehearsal = apply.rehearse(git, source, tree.LAB)
     if problems := rehearsal.problems():
         raise LabError("\n  ".join([
-            f"the series does not go onto {source}:", *problems, *rehearsal.advice(where),
+            f"the series does not apply to {source}:", *problems, *rehearsal.advice(where),
             f"After that, on the branch with the series: make board LINUX={where}"]))
     head = copy(source, LINUX)
     check_out(LINUX, tree.commit_series(LINUX, head, tree.LAB, put=apply.Rehearsal().put))

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How this repository keeps a series: patches/BASE, and the whole files that it adds.
+"""How this repository keeps a series: as patches in patches/BASE, and as whole files.
 
-patches/BASE/series orders the patches. A line names a patch and the whole files that the same
-commit brings in from this repository; nothing stands in both. Such a file stands at its kernel
-path, where bases share it, or below patches/BASE/files, where one has its own. KERNELPATH=PATH is
-one that bases share and that has another kernel path here than there. Of a file that one base adds
-and another has already, as mainline has a trans_pgd.c of its own, the other's series has patches.
+The file patches/BASE/series lists the patches in their order. Each line stands for one commit. It
+names a patch, and then the whole files that the commit adds or replaces. No whole file is in a
+patch.
 
-A patch of another base that applies as it is stands there alone: a line OTHER/PATCH takes it, with
-the whole files that OTHER's series names for it. Of such files too one below patches/BASE/files
-comes first, and then one below patches/OTHER/files.
+A whole file that bases share is at its kernel path, below the top of the repository. If a base has
+another kernel path for it, the line says KERNELPATH=PATH, where PATH is the path in the repository.
+A whole file of one base alone is below patches/BASE/files. A base that already has such a file
+changes it by patches. For example, mainline has its own trans_pgd.c.
 
-A line [NAME] begins a thread: patches that are sent by themselves, with a cover letter of their
-own, patches/BASE/cover-letter.NAME. A line [] begins the one without a name, whose cover letter is
-patches/BASE/cover-letter; a series without such lines is that one. The threads are sent in their
-order, and each is on top of those before it.
+A series can take a patch of another base, if that applies without a change. The line for it is
+OTHER/PATCH, and the patch stays in patches/OTHER only. The whole files of its commit are those that
+patches/OTHER/series names. Each is looked for below patches/BASE/files, then below
+patches/OTHER/files, then at its kernel path.
+
+A line [NAME] begins a thread: patches that are sent together, with a cover letter, which is
+patches/BASE/cover-letter.NAME. A line [] begins the thread without a name, and its cover letter is
+patches/BASE/cover-letter. A series without such lines has only this thread. Threads are sent in
+their order. Each applies on top of those before it.
 """
 
 import hashlib
@@ -29,7 +33,7 @@ from lab.util import LabError
 class Patch(typing.NamedTuple):
     """One commit of the series."""
     path: pathlib.Path      # the mail: message and changes to existing files
-    files: list             # kernel paths of the whole files it brings in
+    files: list             # kernel paths of the whole files that the commit adds or replaces
     thread: str = ""        # the name of the thread that it is sent in
 
     def message(self):
@@ -50,12 +54,12 @@ class Patch(typing.NamedTuple):
 
 
 class Commit(typing.NamedTuple):
-    """What a commit of a kernel tree becomes when it is kept."""
-    slug: str               # of its subject, for the name of the patch
+    """A commit of a kernel tree, as the repository keeps it."""
+    slug: str               # its subject, in the form of a file name
     message: str
     diff: str               # of existing files; may be empty
     files: dict             # {kernel path of a whole file: (text, mode)}
-    taken: pathlib.Path | None = None   # the patch of another base that is the same commit
+    taken: pathlib.Path | None = None   # the patch of another base that makes the same commit
 
     @property
     def subject(self):
@@ -63,21 +67,21 @@ class Commit(typing.NamedTuple):
         return self.message.partition("\n")[0]
 
     def text(self):
-        """What stands in its patch."""
+        """The text of its patch file."""
         subject, _, body = self.message.partition("\n")
         return f"Subject: {subject}\n\n{body.strip()}\n---\n{self.diff}"
 
 
 class Line(typing.NamedTuple):
-    """A line of a series."""
-    name: str               # of the patch, with the folder of another base in front
+    """A line of a file patches/BASE/series."""
+    name: str               # of the patch; OTHER/PATCH for a patch of another base
     files: list             # kernel paths of its whole files
-    places: dict            # {kernel path: path in the repository}, where the line says both
-    thread: str
+    places: dict            # {kernel path: path in the repository} of each KERNELPATH=PATH
+    thread: str             # the name of the thread that the line is in
 
 
 def mode(path):
-    """What git keeps of a file's mode."""
+    """The mode that git records for a file."""
     return "100755" if os.access(path, os.X_OK) else "100644"
 
 
@@ -93,7 +97,7 @@ class Series(typing.NamedTuple):
 
     @property
     def order(self):
-        """The file that orders them."""
+        """The file that lists the patches in their order."""
         return self.folder / "series"
 
     def other(self, base):
@@ -101,7 +105,7 @@ class Series(typing.NamedTuple):
         return Series(self.top, base)
 
     def lines(self):
-        """The lines that name patches; a base may have none yet."""
+        """The lines that name patches. A base without a series has none."""
         found, thread = [], ""
         for line in self.order.read_text().splitlines() if self.order.is_file() else ():
             words = line.partition("#")[0].split()
@@ -120,16 +124,16 @@ class Series(typing.NamedTuple):
         return sorted({base for line in self.lines() if (base := line.name.rpartition("/")[0])})
 
     def elsewhere(self):
-        """{kernel path: path in the repository} of the files for which a line says both."""
+        """{kernel path: path in the repository} of the whole files whose two paths differ."""
         return {name: place for base in (*self.others(), self.base)
                 for line in self.other(base).lines() for name, place in line.places.items()}
 
     def shared(self, name):
-        """Where the whole file of a kernel path is, if bases share it."""
+        """The path in the repository of a whole file that bases share."""
         return self.top / self.elsewhere().get(name, name)
 
     def whole(self, name):
-        """Where the whole file of a kernel path is."""
+        """The path in the repository of a whole file, which may be this base's own."""
         for base in (self.base, *self.others()):
             path = self.top / "patches" / base / "files" / name
             if path.is_file():
@@ -137,7 +141,8 @@ class Series(typing.NamedTuple):
         return self.shared(name)
 
     def kept_at(self, name, content):
-        """Where a whole file of this content is to be kept: never in another base's folder."""
+        """The path in the repository to write a whole file to. A file in the folder of another base
+        is not written to. If the content differs from it, this base gets its own file."""
         path = self.whole(name)
         own = self.folder / "files" / name
         if path in (own, self.shared(name)):
@@ -150,7 +155,8 @@ class Series(typing.NamedTuple):
                 for path in sorted((self.top / "patches").glob("*/series")) if path != self.order]
 
     def drop(self, name):
-        """A whole file is in the series no more: remove it, unless another base has it."""
+        """Remove a whole file that the series no longer has. A shared file stays if another base
+        uses it."""
         (self.folder / "files" / name).unlink(missing_ok=True)
         path = self.shared(name)
         if path not in {series.shared(name) for series in self.every()
@@ -161,8 +167,8 @@ class Series(typing.NamedTuple):
         """(subject, text) of a thread's cover letter."""
         path = self.folder / ("cover-letter" + (f".{thread}" if thread else ""))
         if not path.is_file():
-            raise LabError(f"{path.relative_to(self.top)} is not there, and it goes before "
-                           f"{f'[{thread}]' if thread else 'the patches'} of "
+            raise LabError(f"{path.relative_to(self.top)} is missing; it is the cover letter of "
+                           f"{f'thread [{thread}]' if thread else 'the patches'} in "
                            f"{self.order.relative_to(self.top)}")
         subject, _, text = path.read_text().partition("\n")
         return subject.removeprefix("Subject: "), text.strip()
@@ -179,22 +185,22 @@ class Series(typing.NamedTuple):
         return Patch(self.other(base).folder / name, named[0], line.thread)
 
     def patches(self):
-        """The patches in their order; a base may have none yet."""
+        """The patches in their order. A base without a series has none."""
         found = [self.resolve(line) for line in self.lines()]
         for patch in found:
             for path in [patch.path, *map(self.whole, patch.files)]:
                 if not path.is_file():
-                    raise LabError(f"{self.order} names {path.relative_to(self.top)}, which is "
-                                   "not there")
+                    raise LabError(f"{self.order} names {path.relative_to(self.top)}, which does "
+                                   "not exist")
         listed = {patch.path for patch in found}
         for path in self.folder.glob("*.patch"):
             if path not in listed:
-                raise LabError(f"{path.relative_to(self.top)} is in no line of "
-                               f"{self.order.relative_to(self.top)}")
+                raise LabError(f"no line of {self.order.relative_to(self.top)} names "
+                               f"{path.relative_to(self.top)}")
         return found
 
     def threads(self):
-        """{name of a thread: its patches}, in their order."""
+        """{name of a thread: its patches}; threads and patches are in their order."""
         found = {}
         for patch in self.patches():
             found.setdefault(patch.thread, []).append(patch)
@@ -205,7 +211,7 @@ class Series(typing.NamedTuple):
         return [series for series in self.every() if self.base in series.others()]
 
     def state(self):
-        """{name: mode and hash} of all that the commits are made from."""
+        """{path: mode and hash} of all files that the commits are made from."""
         paths = [self.order] if self.order.is_file() else []
         for patch in self.patches():
             paths += [patch.path, *map(self.whole, patch.files)]
@@ -213,13 +219,13 @@ class Series(typing.NamedTuple):
                 f"{mode(path)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths}
 
     def touched(self):
-        """Kernel paths of all that the series changes or adds."""
+        """Kernel paths of all files that the series changes or adds."""
         return {name for patch in self.patches() for name in
                 [*patch.files, *re.findall(r"^\+\+\+ b/(.+)$", patch.diff(), re.MULTILINE)]}
 
     def renamed(self, commits, names):
-        """{patch: its new name} of the patches that other bases take, when these commits are
-        kept under these names. LabError if one would be lost."""
+        """{old name: new name} of the patches that other bases take, if the commits are written
+        under `names`. LabError if there would be no such patch any more."""
         found = {}
         for series in self.takers():
             for line in series.lines():
@@ -229,23 +235,23 @@ class Series(typing.NamedTuple):
                 patch = self.resolve(Line(old, [], {}, ""))
                 if not patch.path.is_file():
                     raise LabError(f"{series.order.relative_to(self.top)} takes {line.name}, "
-                                   "which is not there")
+                                   "which does not exist")
                 own = [(name, commit) for name, commit in zip(names, commits)
                        if not commit.taken]
                 same = ([name for name, commit in own if commit.subject == patch.subject] or
                         [name for name, commit in own if commit.diff == patch.diff()])
                 if len(same) != 1:
                     raise LabError(
-                        f"{series.order.relative_to(self.top)} takes {line.name}, and "
+                        f"{series.order.relative_to(self.top)} takes {line.name}, but now "
                         f"{'no commit has' if not same else 'several commits have'} its subject "
-                        "or its diff now. Make it a patch of that base's own first: 'cp "
-                        f"patches/{line.name} patches/{series.base}/', and drop '{base}/' from "
+                        f"or its diff. Give {series.base} its own copy first: 'cp "
+                        f"patches/{line.name} patches/{series.base}/', and remove '{base}/' from "
                         "that line")
                 found[old] = same[0]
         return found
 
     def write(self, commits):
-        """Keep these commits, in place of what is there."""
+        """Write these commits as the series, in place of the patches and files that it has."""
         before = self.patches()
         names = [f"{number:04d}-{commit.slug}.patch" for number, commit in enumerate(commits, 1)]
         renamed = self.renamed(commits, names)
@@ -281,15 +287,16 @@ class Series(typing.NamedTuple):
             series.rename(self.base, renamed)
 
     def rename(self, base, names):
-        """Name patches of another base as they are called now: {old: new}."""
+        """Change the names of patches that are taken from another base. names: {old: new}."""
         self.order.write_text(re.sub(
             rf"^{re.escape(base)}/(\S+)", lambda match: f"{base}/{names[match[1]]}",
             self.order.read_text(), flags=re.MULTILINE))
 
 
 def follow(patches, commits):
-    """The threads that commits belong to: that of the patch with the same subject. One that is new
-    is in the thread of the one before it, and so is one that was moved behind a later thread."""
+    """The name of each commit's thread. It is the thread of the patch with the same subject. A new
+    commit is in the thread of the commit before it. So is a commit that was moved behind a
+    commit of a later thread. Each thread is one block of the series."""
     order = list(dict.fromkeys(patch.thread for patch in patches)) or [""]
     known = {patch.subject: order.index(patch.thread) for patch in patches}
     found, place = [], 0

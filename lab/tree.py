@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The series as commits and as mails: make tree, series and refresh; make apply is lab/apply.py.
+"""The series as commits and as mails: make tree, make series and make refresh.
 
-Commits are put together in an index of their own, without a work tree, so that a patch that does
-not apply leaves everything as it was.
+Commits are made in a git index of their own, without a work tree. So a patch that does not apply
+changes nothing. make apply is in lab/apply.py.
 """
 
 import json
@@ -20,11 +20,11 @@ from lab.util import BUILD, TOP, LabError, locked, main, need_space, output, rem
 
 SERIES = Series(TOP, BASE.name)
 LINUX = HERE / "linux"
-NAME = f"build/{BASE.name}/linux"        # the same for people
+NAME = f"build/{BASE.name}/linux"        # the same path, for messages
 PLAIN = HERE / "base"
 STATE = LINUX / ".git" / "lab.json"
 BRANCH = "trans_pgd"
-BUNDLED = "refs/lab/before"     # what base.bundle holds
+BUNDLED = "refs/lab/before"     # the reference in base.bundle
 
 
 class Thread(typing.NamedTuple):
@@ -33,29 +33,29 @@ class Thread(typing.NamedTuple):
     mails: list             # in their order
 
 
-# The same commits from the same patches, whoever makes them and whenever.
+# Author and date of the lab's commits. They are fixed, so the same patches give the same commits.
 LAB = {"name": "trans_pgd lab", "email": "lab@localhost", "date": "2026-01-01T00:00:00 +0000"}
 
 
 def user(where=TOP):
-    """Author and sign-off for mails: whoever git says the user is, in that tree."""
+    """The user's name and email, from the git configuration of a tree."""
     who = {key: output(["git", "config", f"user.{key}"], cwd=where, ok=(0, 1)).strip()
            for key in ("name", "email")}
     if not all(who.values()):
-        raise LabError("git does not know who you are; set it for author and sign-off: "
+        raise LabError("git does not know your name and email, which the commits need; set them: "
                        "git config --global user.name NAME; "
                        "git config --global user.email ADDRESS")
     return who
 
 
 def identity(who):
-    """An environment in which git knows who it is that commits."""
+    """An environment in which git takes this name and email for author and committer."""
     return {**os.environ, **{f"GIT_{role}_{key.upper()}": value
                              for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}}
 
 
 def put_whole(git, patch):
-    """Put a patch's changes into git's index, all of them."""
+    """Apply a patch to git's index, as a whole."""
     if not patch.diff().strip():
         return
     try:
@@ -64,17 +64,17 @@ def put_whole(git, patch):
         text = str(error)
         names = sorted(set(re.findall(r"error: (?:patch failed: )?([\w./-]+):(?: |\d)", text)))
         raise LabError(f"{patch.path.name} does not apply to {', '.join(names) or 'the tree'}; "
-                       "'make apply LINUX=DIR' tells all that conflicts. git says:\n  "
+                       "'make apply LINUX=DIR' lists all conflicts. git says:\n  "
                        + "\n  ".join(text.splitlines()[-6:])) from None
 
 
 def commit_series(repo, base, who, sign_off=False, env=None, put=put_whole):
-    """Write the series on top of commit `base` of `repo`; return the last commit.
+    """Make the commits of the series on top of commit `base` of `repo`. Return the last commit.
 
-    Only objects are written: no reference, index or work tree changes.
+    Only git objects are written. No reference, index or work tree changes.
 
-    env: more of the environment, which says where git writes them if not to `repo` itself.
-    put: called with git and a patch; puts the patch's changes into git's index.
+    env: additional environment variables. They can make git write the objects elsewhere.
+    put: a function that applies a patch to git's index. Its arguments are git and the patch.
     """
     parent = base
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,39 +100,42 @@ def commit_series(repo, base, who, sign_off=False, env=None, put=put_whole):
 
 
 def object_of(name):
-    """The object that a source file is compiled to; KVM's rules for EL2 have other names."""
+    """The name of the object file of a source file. KVM's code for EL2 has names of its own."""
     return name.rpartition(".")[0] + (".nvhe.o" if "/hyp/nvhe/" in name else ".o")
 
 
 def state():
-    """What `make tree` made last, or nothing."""
+    """What the last `make tree` made: sources and commits. Empty if there is none."""
     return json.loads(STATE.read_text()) if STATE.is_file() else {}
 
 
 def git_linux(*args):
-    """git in build/BASE/linux."""
+    """The output of git in build/BASE/linux."""
     return output(["git", *args], cwd=LINUX).strip()
 
 
 def edits():
-    """What build/BASE/linux has that was not carried back, in words; None if nothing."""
+    """What `make refresh` has not carried back from build/BASE/linux, in words. None if there is
+    nothing."""
     if git_linux("status", "--porcelain", "--untracked-files=no"):
         return "changes that are not committed"
     return "new commits" if git_linux("rev-parse", "HEAD") != state()["head"] else None
 
 
 def need_no_edits(what):
-    """Edits in build/BASE/linux are somebody's work: stop before losing them."""
+    """Stop if build/BASE/linux has edits, because they are somebody's work. what: the command that
+    would lose them."""
     found = edits()
     if found:
         raise LabError(
-            f"{NAME} has {found}, which {what} would lose: commit them and run "
-            "'make refresh', or drop them with "
+            f"{NAME} has {found}, which {what} would lose. Commit them and run 'make refresh'. "
+            "Or drop them: "
             f"'git -C {NAME} reset --hard {state()['head'][:12]}'")
 
 
 def drop_debian_ignore(source):
-    """Debian's .gitignore hides the whole source; without that, git add works as usual."""
+    """Remove from .gitignore what Debian added. It ignores every file, so git add would not work
+    for the user."""
     text = (source / ".gitignore").read_text()
     if "\n/*\n" in text:
         blob = output(["git", "hash-object", "-w", "--stdin"], cwd=LINUX,
@@ -144,8 +147,9 @@ def import_base(source):
     """Make build/BASE/linux with `source` as its only commit."""
     git = (source / ".git").exists()
     if not git and (source / "include" / "config").exists():
-        raise LabError(f"{source} has been built in; 'make mrproper' there first, or give "
-                       "a git tree, of which only HEAD is read")
+        raise LabError(f"a kernel has been built in {source}, so its files are not the source "
+                       "alone; run 'make mrproper' there first, or give a git tree, of which only "
+                       "HEAD is read")
     say(f"importing {source} into {NAME}")
     need_space(BUILD, 3500)
     shutil.rmtree(LINUX, ignore_errors=True)
@@ -154,13 +158,13 @@ def import_base(source):
     for key, value in {"user.name": LAB["name"], "user.email": LAB["email"], "gc.auto": "0",
                        "core.looseCompression": "0", "advice.detachedHead": "false"}.items():
         git_linux("config", key, value)
-    # From a git tree take its HEAD, so that what was built there stays out.
+    # Of a git tree only HEAD is taken. What was built there is not in HEAD.
     if git:
         run(["git", "fetch", "-q", "--depth=1", f"file://{source.resolve()}", "HEAD"],
             f"reading {source}", cwd=LINUX)
         tree = git_linux("rev-parse", "FETCH_HEAD^{tree}")
     else:
-        # -f: Debian's source package has a .gitignore that ignores it all
+        # -f: the .gitignore of Debian's source package ignores every file.
         run(["git", f"--git-dir={LINUX}/.git", f"--work-tree={source.resolve()}", "add", "-A",
              "-f", "."], f"reading {source}", cwd=source)
         drop_debian_ignore(source)
@@ -172,9 +176,9 @@ def import_base(source):
 
 
 def tree(source=None):
-    """build/BASE/linux: the base, and the series as commits on top.
+    """Make build/BASE/linux, unless it is up to date: the base, and the series as commits on top.
 
-    source: of the base, if not the one that the user says.
+    source: the source of the base, if it is not base_source().
     """
     source = source or base_source()
     with locked(f"{BASE.name}-linux"):
@@ -197,11 +201,11 @@ def tree(source=None):
 
 
 def work_tree(where):
-    """Make `where` a work tree of build/BASE/linux, at the base, unless it is one."""
+    """Make `where` a git work tree of build/BASE/linux, with the base in it, unless it is one."""
     tree()
     with locked(f"{BASE.name}-linux"):
         for entry in git_linux("worktree", "list", "--porcelain").split("\n\n"):
-            # git keeps one locked until it is whole.
+            # git locks a work tree until all files are there.
             link = where / ".git"
             if (entry.startswith(f"worktree {where}\n") and "\nlocked" not in entry
                     and link.is_file() and link.read_text().startswith(f"gitdir: {LINUX}/")):
@@ -214,32 +218,32 @@ def work_tree(where):
 
 
 def base_tree():
-    """build/BASE/base: a work tree of the base alone, for the kernel to compare with."""
+    """Make build/BASE/base, a work tree of the base without the series. The lab compares with its
+    kernel."""
     work_tree(PLAIN)
     return PLAIN
 
 
 def mails(folder, who=None):
-    """Write the series to `folder`: *.patch, which `git am` takes, cover-letter.mail, which it
-    would not, and base.bundle. A thread with a name is in a folder of that name. Return the
-    threads in their order.
+    """Write the series to `folder`: *.patch for `git am`, cover-letter.mail, and base.bundle. A
+    thread with a name has a folder of that name. Return the threads in their order.
 
-    who: from whom, if not the user.
+    who: name and email of the author, if that is not the user.
     """
     tree()
     return write_mails(folder, who or user())
 
 
 def write_mails(folder, who):
-    """The same of build/BASE/linux as it is."""
+    """The same, without a `make tree` first."""
     threads = SERIES.threads()
     if not threads:
-        raise LabError(f"there is no series for {BASE.name} yet, so there are no mails of it")
+        raise LabError(f"there is no series for {BASE.name} yet, so there are no mails")
     base = state()["base"]
     head = commit_series(LINUX, base, who, sign_off=True)
     shutil.rmtree(folder, ignore_errors=True)
     if edits():
-        say(f"note: {NAME} has {edits()}, which are not in the mails until 'make refresh'")
+        say(f"note: {NAME} has {edits()}. The mails do not have them until you run 'make refresh'.")
     commits = git_linux("rev-list", "--reverse", f"{base}..{head}").split()
     written, done, below = [], 0, []
     for name, patches in threads.items():
@@ -254,8 +258,9 @@ def write_mails(folder, who):
 
 
 def prerequisites(subjects, commits):
-    """What a cover letter says of the threads below it, as git format-patch --base does. It knows
-    the base as a commit, which is the lab's own; so the version is said in words."""
+    """The lines of a cover letter about the threads that its own thread is on top of. git
+    format-patch --base writes such lines too. It would name the base by a commit, but that commit
+    is in the lab's tree only. So these lines name it by the version."""
     if not subjects:
         return ""
     listed = "".join(f"prerequisite-patch-id: {patch_id(commit)}\n" for commit in commits)
@@ -264,14 +269,14 @@ def prerequisites(subjects, commits):
 
 
 def patch_id(commit):
-    """What names the changes of a commit wherever they are."""
+    """git's patch id of a commit. Equal changes have the same one in every tree."""
     return output(["git", "patch-id", "--stable"],
                   stdin=git_linux("diff-tree", "-p", commit) + "\n").split()[0]
 
 
 def write_thread(folder, who, base, head, cover):
-    """Write the mails of base..head; cover: subject and text of the cover letter."""
-    # Among the objects of a whole kernel history a shorter name may be another's too.
+    """Write the mails of the commits base..head. cover: subject and text of the cover letter."""
+    # In a tree with the whole history of Linux, shorter names of objects are not unique.
     git_linux("-c", f"user.name={who['name']}", "-c", f"user.email={who['email']}",
               "-c", "core.abbrev=12", "format-patch",
               "-q", "--no-base", "--cover-letter", "-o", str(folder), f"{base}..{head}")
@@ -284,13 +289,13 @@ def write_thread(folder, who, base, head, cover):
 
 
 def all_mails(threads):
-    """The mails of all threads, in the order in which git am takes them."""
+    """The mails of all threads, in the order for git am."""
     return [mail for thread in threads for mail in thread.mails]
 
 
 def write_bundle(path, head):
-    """Write the files that the mails of base..head change, as each finds them, as a bundle:
-    `git am -3` merges where a tree differs, if it has them."""
+    """Write a git bundle with each file that a mail of base..head changes, as it is before that
+    mail. `git am -3` needs these files to merge."""
     with tempfile.TemporaryDirectory() as scratch:
         env = {**identity(LAB), "GIT_DIR": f"{scratch}/git", "GIT_INDEX_FILE": f"{scratch}/index",
                "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(LINUX / ".git/objects")}
@@ -314,23 +319,23 @@ def write_bundle(path, head):
 
 
 def refresh():
-    """Carry the commits of build/BASE/linux back to patches/ and the whole files."""
+    """Write the commits of build/BASE/linux to patches/ and the whole files of the repository."""
     known = state()
     if not known:
         raise LabError(f"there is no {NAME} yet: 'make tree' makes it")
     dirty = git_linux("status", "--porcelain", "--untracked-files=no")
     if dirty:
-        raise LabError(f"{NAME} has changes that are not committed; put them into the "
-                       "commit where they belong (git commit --fixup=..., git rebase -i "
-                       f"--autosquash base) and run it again:\n{dirty}")
-    # Edits on this side would be overwritten by what build/BASE/linux was made from before.
+        raise LabError(f"{NAME} has changes that are not committed. Put them into the commits "
+                       "where they belong (git commit --fixup=..., git rebase -i --autosquash "
+                       f"base), and run 'make refresh' again:\n{dirty}")
+    # build/BASE/linux was made before such edits. So its commits would overwrite them.
     now = SERIES.state()
     both = sorted(name for name in known["series"].keys() | now.keys()
                   if known["series"].get(name) != now.get(name))
     if both:
-        raise LabError(f"{', '.join(both)} changed here since 'make tree', and refresh would "
-                       "overwrite that: 'git stash', 'make refresh', 'git stash pop', and "
-                       "then 'make tree' takes it over")
+        raise LabError(f"{', '.join(both)} changed here since 'make tree', and 'make refresh' "
+                       "would overwrite that. Run 'git stash', 'make refresh' and 'git stash pop'. "
+                       "Then 'make tree' takes the change over.")
     commits = [take(commit, ident) for ident, commit in commits_of(known["base"])]
     tell_taken(commits)
     SERIES.write(commits)
@@ -342,14 +347,14 @@ def refresh():
 
 
 def taken_patches():
-    """The patches of the bases that this series takes patches from."""
+    """All patches of the bases that this series takes patches from."""
     return [other.resolve(line) for other in map(SERIES.other, SERIES.others())
             for line in other.lines() if "/" not in line.name]
 
 
 def take(commit, ident):
-    """The commit `ident`, as a patch of another base if there is one that gives it: the same
-    message, and the same tree when it is put on the commit before."""
+    """The commit `ident`. If a patch of another base makes the same commit, that patch is taken:
+    it has the same message, and on top of the commit before it makes the same tree."""
     for patch in taken_patches():
         if (patch.message().strip() == commit.message
                 and sorted(patch.files) == sorted(commit.files)
@@ -359,8 +364,8 @@ def take(commit, ident):
 
 
 def differing(ident, patch, whole):
-    """The files that differ from those of the commit `ident`, when a patch is put on the commit
-    before it; `whole` ones are compared elsewhere."""
+    """The files that differ between the commit `ident` and the patch on top of the commit before.
+    whole: whole files, which the caller compares."""
     with tempfile.TemporaryDirectory() as scratch:
         env = {**os.environ, "GIT_INDEX_FILE": f"{scratch}/index"}
 
@@ -377,7 +382,7 @@ def differing(ident, patch, whole):
 
 
 def tell_taken(commits):
-    """Say which patches of other bases are no longer taken as they are, and why."""
+    """Say which patches of other bases the series no longer takes, and why."""
     idents = git_linux("rev-list", "--reverse", f"{state()['base']}..HEAD").split()
     for patch in SERIES.patches():
         if patch.path.parent == SERIES.folder or patch.path in {one.taken for one in commits}:
@@ -389,15 +394,15 @@ def tell_taken(commits):
                 why += sorted(set(commit.files) ^ set(patch.files))
                 if commit.message != patch.message().strip():
                     why.append("the message")
-                say(f"note: '{commit.subject}' is a patch of {BASE.name}'s own now, not {name}: "
-                    f"{', '.join(why)} not as there")
+                say(f"note: '{commit.subject}' is now a patch of {BASE.name}'s own and no longer "
+                    f"{name}. These differ: {', '.join(why)}")
                 break
         else:
-            say(f"note: {name} is not in the series any more")
+            say(f"note: {name} is no longer in the series")
 
 
 def commits_of(base):
-    """[(commit of build/BASE/linux after `base`, what is kept of it)]."""
+    """[(commit, Commit)] of all commits of build/BASE/linux after `base`."""
     whole = {name for patch in SERIES.patches() for name in patch.files}
     owners = {}
     found = []
@@ -405,21 +410,23 @@ def commits_of(base):
         message = git_linux("log", "-1", "--format=%B", commit)
         if message.startswith(("fixup!", "squash!", "amend!")):
             subject = message.partition("\n")[0]
-            raise LabError(f"{NAME} has the commit '{subject}', which belongs into another: "
-                           f"git -C {NAME} rebase -i --autosquash base")
+            raise LabError(f"{NAME} has the commit '{subject}', which is a part of another one. "
+                           f"Join them: git -C {NAME} rebase -i --autosquash base")
         rest, files = [], []
         for line in git_linux("diff-tree", "-r", "--no-renames", "--no-commit-id",
                               "--name-status", commit).splitlines():
             status, name = line.split("\t")
             if name in owners:
-                raise LabError(f"{name} is kept whole and is changed by two commits, "
-                               f"{owners[name][:12]} and {commit[:12]}: fold them into one")
+                raise LabError(f"two commits change {name}, {owners[name][:12]} and "
+                               f"{commit[:12]}, but the repository keeps it as a whole file. Join "
+                               "the two commits.")
             if status == "A" or name in whole and status == "M":
                 files.append(name)
                 owners[name] = commit
             else:
                 rest.append(name)
-        # As it is: a diff may end with a line that is a single space.
+        # output() and not git_linux(), which strips white space. A diff may end with a line that
+        # is a single space.
         diff = output(["git", "diff-tree", "-p", "--no-renames", "--no-commit-id", commit, "--",
                        *rest], cwd=LINUX) if rest else ""
         found.append((commit, Commit(
@@ -437,7 +444,7 @@ def command(words):
         tree()
         say(f"{NAME} has {len(SERIES.patches())} patches on Linux "
             f"{source_version(LINUX)}"
-            + (f", and {edits()}: 'make refresh' carries them back" if edits() else ""))
+            + (f", and {edits()}; 'make refresh' carries them back" if edits() else ""))
     elif what == "series":
         for thread in mails(HERE / "series"):
             for path in (thread.cover, *thread.mails):

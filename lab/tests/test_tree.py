@@ -249,8 +249,8 @@ def test_patch_becomes_own(copies, capsys):
     rebuild(linux, "HEAD", *[commit for commit in rest[at:] if commit != edit])
     tree.refresh()
     said = capsys.readouterr().out
-    assert "'firmware: psci: tell how SYSTEM_RESET is called' is a patch of v5.10's own" in said
-    assert "drivers/firmware/psci/psci.c not as there" in said
+    assert "'firmware: psci: tell how SYSTEM_RESET is called' is now a patch of v5.10's own" in said
+    assert "differ: drivers/firmware/psci/psci.c" in said
     assert "/* edited */" in named("psci").diff()
     assert named("psci").path.parent == tree.SERIES.folder
     assert named("selftests").path.parent.name == OTHER
@@ -354,5 +354,5 @@ def test_thread_without_cover_letter(copies):
     """A thread needs words of its own."""
     in_threads(3)
     (tree.SERIES.folder / "cover-letter.mends").unlink()
-    with pytest.raises(LabError, match="cover-letter.mends is not there"):
+    with pytest.raises(LabError, match="cover-letter.mends is missing"):
         tree.SERIES.cover("mends")
