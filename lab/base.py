@@ -35,6 +35,8 @@ class Base:
     # hundred more or less in a load of many millions, without a series too; why is not known.
     noise: int
     tells_parts: bool           # whether the series has a debug message for what it copied
+    # whether it supports I-caches whose lines belong to a VMID (VPIPT), which v6.8 has given up
+    vpipt: bool
 
     @property
     def version(self):
@@ -64,7 +66,8 @@ V5_10 = Base(
     exits=(0x1000, 0x4000, 0x10000),                    # PAGE_SIZE
     peer="v6.1",                                        # the base has no library
     noise=0,
-    tells_parts=True)
+    tells_parts=True,
+    vpipt=True)
 V6_12 = Base(
     name="v6.12",
     package="linux-source-6.12",
@@ -79,7 +82,8 @@ V6_12 = Base(
     exits=(),
     peer="base",
     noise=5000,
-    tells_parts=False)
+    tells_parts=False,
+    vpipt=False)
 V7_3 = Base(
     name="v7.3",
     package="linux-source-7.3",
@@ -94,7 +98,8 @@ V7_3 = Base(
     exits=(),
     peer="base",
     noise=5000,
-    tells_parts=False)
+    tells_parts=False,
+    vpipt=False)
 BASES = {base.name: base for base in (V5_10, V6_12, V7_3)}
 
 

@@ -14,6 +14,7 @@ judges the TLB when a TTBR gets other tables.
 from lab import build, guest, insn, scenario
 from lab.board import Board, Boot, Watch
 from lab.console import printed_line
+from lab.here import BASE
 from lab.machine import Machine
 from lab.stub import Stub
 from lab.util import LabError
@@ -181,8 +182,9 @@ class Judge:
         """Raise LabError if a granule is not in memory, or if an I-cache may have an older content
         of it."""
         self.need_clean(granule, when)
-        # The level that executes a relocated granule has to invalidate it itself.
-        levels = [el] if granule in self.relocated else self.fetchable
+        # Where an I-cache has lines of a VMID, EL1 cannot invalidate what EL2 executes. So the
+        # level that executes a relocated granule has to invalidate it itself.
+        levels = [el] if BASE.vpipt and granule in self.relocated else self.fetchable
         if not any(granule in self.fetchable.get(level, ()) for level in levels):
             raise LabError(f"{when}: no ic, dsb and isb at EL{el} since the line at {granule:#x} "
                            "was cleaned")

@@ -51,6 +51,6 @@ def test_resume_refused(rig):
                 (argument, *_), _ = stub.registers()
                 table = stub.number(argument)
                 stub.wipe_physical(table, PAGE)
-            machine.expect(r"Failing to resume: (list|source) page at 0x\w+ is not mapped")
+            machine.expect(r"Failing to resume: (list|source) page at 0x\w+000 is not mapped")
             machine.wait_ready()
             machine.sh("test ! -e /tmp/buffer")

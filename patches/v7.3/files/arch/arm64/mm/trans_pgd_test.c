@@ -428,6 +428,8 @@ static void trans_pgd_copy_part_outside(struct kunit *test)
 	struct copy_args args = { .parts = pages, .nr = ARRAY_SIZE(pages) };
 	struct trans_pgd_test *t = test->priv;
 
+	/* Behind the linear map something else is mapped */
+	put_run(test, PAGE_END, 3, 1, PAGE_KERNEL);
 	KUNIT_ASSERT_EQ(test, 0, copy_parts(test, &args));
 	expect_parts(test, args.copy, 0);
 	KUNIT_EXPECT_EQ(test, t->calls, 1U);
@@ -442,7 +444,8 @@ static void trans_pgd_copy_part_outside(struct kunit *test)
 /* A table of blocks becomes a block too, if the level has blocks */
 static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 {
-	unsigned long addr = some_addr(), last = addr + (ENTRIES - 1) * LEVEL_SIZE(2);
+	unsigned long addr = some_addr(), second = addr + LEVEL_SIZE(2);
+	unsigned long last = addr + (ENTRIES - 1) * LEVEL_SIZE(2);
 	struct trans_pgd_walk walk;
 
 	if (!pud_sect_supported())
@@ -463,6 +466,15 @@ static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
 	expect_check(test, &walk, addr + LEVEL_SIZE(1) + LEVEL_SIZE(2),
 		     phys_of(addr + LEVEL_SIZE(1) + LEVEL_SIZE(2)),
 		     TRANS_PGD_READ, "not mapped");
+
+	/* The second block is missing */
+	put(test, second, 2, 0);
+	give_back(test);
+	walk = copy_live(test, ALL_TABLES);
+	expect_memory(test, &walk, addr, LEVEL_SIZE(2));
+	expect_check(test, &walk, second, phys_of(second), TRANS_PGD_READ,
+		     "not mapped");
+	put_run(test, second, 2, 1, PAGE_KERNEL);
 
 	/* The last page is missing */
 	put(test, last, 3, 0);
