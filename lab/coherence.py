@@ -421,8 +421,8 @@ def hand_over(machine, where, judge, pages, log, line):
 
 def resumed(name, level, logs):
     """Hibernate, and resume in another machine. The steps of the resume are judged from the end of
-    trans_pgd_map_page(), which maps the code that restores memory, until that code runs on the copy
-    of the linear map. Return the Judge."""
+    trans_pgd_map_page() or trans_pgd_idmap_page(), which maps the code that restores memory, until
+    that code runs on the copy of the linear map. Return the Judge."""
     rig = scenario.Rig(name, Board(level, smp=1), logs, append="nokaslr")
     where = build.symbols(build.kernel("series") / "vmlinux")
     judge = Judge(2 if level == "vhe" else 1, level == "nvhe")

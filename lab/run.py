@@ -7,7 +7,6 @@ those of the hand-over. They begin at the last command to the old kernel, or at 
 machine that resumes, and end at user space.
 """
 
-
 from lab import scenario, tree
 from lab.board import Board, kvm_works
 from lab.here import BASE, HERE

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from lab import matrix, tree
-from lab.base import V5_10
+from lab.base import BASES, V5_10
 from lab.board import Board, kvm_works
 from lab.here import BASE, TEST_LOGS
 from lab.scenario import Rig
@@ -17,6 +17,8 @@ from lab.util import TOP, output
 
 # kvm: a kernel at EL1 on real caches, where the host has KVM. Nothing counts its accesses.
 LEVELS = ["el1", "nvhe", "vhe"] + (["kvm"] if kvm_works() else [])
+# The marker of tests that are of every base
+EVERY_BASE = pytest.mark.bases(*BASES)
 USER = "A User <user@localhost>"
 
 

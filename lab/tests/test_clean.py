@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from lab import base, build, coherence, host, insn
+from lab import build, coherence, host, insn
 from lab.here import TEST_LOGS
+from lab.tests.conftest import EVERY_BASE
 from lab.util import LabError, output
 
-EVERY_BASE = pytest.mark.bases(*base.BASES)
 LEVELS = ["el1", "nvhe", "vhe"]     # KVM's registers are not the stub's to step
 PAGES = 5                           # the tiny kernel's, and its device tree
 # What binutils calls instructions that access memory, and those that only store.

@@ -7,10 +7,9 @@ A report of trouble on the console of a machine fails its test.
 
 import pytest
 
-from lab import base, scenario
+from lab import scenario
+from lab.tests.conftest import EVERY_BASE
 from lab.util import LabError
-
-EVERY_BASE = pytest.mark.bases(*base.BASES)
 
 
 def test_purgatory(el1_rig):

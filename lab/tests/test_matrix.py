@@ -3,9 +3,10 @@
 
 import pytest
 
-from lab import base, matrix
+from lab import matrix
+from lab.tests.conftest import EVERY_BASE
 
-pytestmark = pytest.mark.bases(*base.BASES)
+pytestmark = EVERY_BASE
 
 CELLS = matrix.cells()
 

@@ -3,14 +3,12 @@
 
 import re
 
-import pytest
-
-from lab import base, board, scenario
+from lab import board, scenario
 from lab.board import RAM
 from lab.console import PATIENCE
-from lab.tests.conftest import make_rig
+from lab.tests.conftest import EVERY_BASE, make_rig
 
-pytestmark = pytest.mark.bases(*base.BASES)
+pytestmark = EVERY_BASE
 
 MIB = 1 << 20
 MEMORY = board.MEMORY * MIB

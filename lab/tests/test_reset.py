@@ -2,12 +2,11 @@
 """Tables without the entries that they need. A hand-over that has begun ends in a reset. A resume
 that has not begun ends in an error. Neither hangs the machine."""
 
-import pytest
-
-from lab import base, build, scenario
+from lab import build, scenario
 from lab.stub import Stub
+from lab.tests.conftest import EVERY_BASE
 
-pytestmark = pytest.mark.bases(*base.BASES)
+pytestmark = EVERY_BASE
 
 PAGE = 4096                     # the size of a table
 
