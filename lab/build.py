@@ -16,8 +16,9 @@ from lab.util import (BUILD, CPUS, LAB, LOGS, MUTANT, LabError, locked, made_who
                       need_space, output, remove, run, say)
 
 # Fragments that leave most objects of a kernel unchanged. A build with one of these starts from a
-# copy of the build without it.
+# copy of the build without it, as the base's starts from a copy of the series'.
 LIGHT = ("nokexec", "hide", "kcfi")
+STAMP = "lab.built"             # in a kernel's folder: what it was built from
 HIDE = LAB / "kernel/hide.c"    # what a configuration with "hide" in its name has
 # Arguments of make for parts of a configuration's name that are more than symbols. kcfi: clang
 # puts a check in front of each call through a pointer. v5.10 has no option for kCFI, and its
@@ -32,18 +33,16 @@ def make_env(config="small"):
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
     ccache = "" if CLANG in config else "ccache "       # clang's target is made of it
-    # On a miss, ccache runs the preprocessor to look for the same preprocessed text, and then
-    # compiles from the start. That takes 1.4 times as long as compiling alone. The base and the
-    # series share preprocessed text, although their autoconf.h differ, so they look for it, and
-    # compile what was preprocessed. No other configuration shares any, so the others only compare
-    # the files that are included.
-    sharing = {"CCACHE_NOCPP2" if config == "small" else "CCACHE_DEPEND": "1"}
+    # ccache compares the files that are included. On a miss, it would else run the preprocessor to
+    # look for the same preprocessed text, and then compile from the start. That takes 1.4 times as
+    # long as compiling alone.
     # The lab's make and the kernel's both have an M=, with different meanings.
     mine = {key: value for key, value in os.environ.items()
             if key not in ("M", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")}
     return {**mine, "ARCH": "arm64", "CROSS_COMPILE": f"{ccache}{cross}" if cross else "",
             # The same text in another folder is found again, see folder().
-            "CCACHE_DIR": str(BUILD / "ccache"), "CCACHE_NOHASHDIR": "1", **sharing,
+            "CCACHE_DIR": str(BUILD / "ccache"), "CCACHE_NOHASHDIR": "1",
+            "CCACHE_DEPEND": "1",
             "KBUILD_BUILD_USER": "lab", "KBUILD_BUILD_HOST": "lab", "LC_ALL": "C"}
 
 
@@ -181,29 +180,68 @@ def compile_kernel(src, out, config):
     return time.monotonic() - started
 
 
+def copy_build(like, scratch, src):
+    """Copy a build's folder to `scratch`, to go on with in `src`. If that is another tree, then
+    make has to do again what comes from files that differ. All else of the copy gets one time,
+    which is later than that of the tree's other files."""
+    shutil.copytree(like, scratch, symlinks=True)
+    (scratch / STAMP).unlink()
+    other = like.resolve().parent
+    if other == src.resolve():
+        return
+    now = time.time_ns()
+    for where, _, names in os.walk(scratch):
+        for path in (os.path.join(where, name) for name in names):
+            if not os.path.islink(path):
+                os.utime(path, ns=(now, now))
+    head = output(["git", "rev-parse", "HEAD"], cwd=src).strip()
+    for name in output(["git", "diff", "--name-only", head], cwd=other).splitlines():
+        if (src / name).is_file():
+            os.utime(src / name)
+
+
+def similar(which, config):
+    """A build to begin with, None if there is none: the one without the last fragment, if that is
+    light, and for the base the series' own, if that is there."""
+    heavy, _, last = config.rpartition("+")
+    if last in LIGHT:
+        return kernel(which, heavy)
+    stamp = folder_of("series", config) / STAMP
+    if (which == "base" and not MUTANT and stamp.is_file()
+            and stamp.read_text() == state_of(source("series"), config)):
+        return stamp.parent
+    return None
+
+
+def folder_of(which, config):
+    """Where a kernel is built."""
+    parent = MUTANTS if MUTANT and which == "series" else HERE
+    return parent / "kernel" / (which if config == "small" else f"{which}-{config}")
+
+
+def state_of(src, config):
+    """What a kernel is built from, as a text."""
+    state = source_state(src) + "\n".join(fragment(of_tree(src), config))
+    return state + HIDE.read_text() if "hide" in config.split("+") else state
+
+
 def kernel(which, config="small"):
     """The folder with Image and vmlinux of "series", "base" or "v6.1", built if need be.
 
     config: see fragment().
     """
     src = source(which)
-    parent = MUTANTS if MUTANT and which == "series" else HERE
-    out = parent / "kernel" / (which if config == "small" else f"{which}-{config}")
+    out = folder_of(which, config)
     with locked(label(out)):
-        state = source_state(src) + "\n".join(fragment(of_tree(src), config))
-        if "hide" in config.split("+"):
-            state += HIDE.read_text()
-        stamp = out / "lab.built"
+        state = state_of(src, config)
+        stamp = out / STAMP
         if stamp.is_file() and stamp.read_text() == state:
             return out
         need_space(BUILD, 1000)
         stamp.unlink(missing_ok=True)
-        heavy, _, last = config.rpartition("+")
-        if last in LIGHT and not out.is_dir():
-            like = kernel(which, heavy)
+        if not out.is_dir() and (like := similar(which, config)):
             with made_whole(src / f".{label(out)}") as scratch:
-                shutil.copytree(like, scratch, symlinks=True)
-                (scratch / stamp.name).unlink()
+                copy_build(like, scratch, src)
         say(f"building the {out.name} kernel")
         configure(src, out, config)
         seconds = compile_kernel(src, out, config)
@@ -215,7 +253,7 @@ def kernel(which, config="small"):
 def kernels(wanted):
     """Build what kernel() is asked for: (kernel, configuration) each. Two builds run at a time.
     Configuring and linking are serial, so each build has phases that leave a CPU idle. The base
-    comes after the series, because ccache then has the series' objects."""
+    comes after the series, because it starts from a copy of the series' build."""
     base = [one for one in wanted if one[0] == "base"]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for group in ([one for one in wanted if one not in base], base):
