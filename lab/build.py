@@ -25,7 +25,8 @@ HIDE = LAB / "kernel/hide.c"    # what a configuration with "hide" in its name h
 # assembly functions have no types. So only the two files that jump to copied code are compiled
 # with it.
 SPECIAL = {"hide": [f"CFLAGS_pageattr.o=-include {HIDE}"],
-           "kcfi": ["CFLAGS_machine_kexec.o=-fsanitize=kcfi", "CFLAGS_hibernate.o=-fsanitize=kcfi"]}
+           "kcfi": ["CFLAGS_machine_kexec.o=-fsanitize=kcfi", "CFLAGS_hibernate.o=-fsanitize=kcfi",
+                    f"NM={LAB / 'kernel/nm'}"]}
 CLANG = "clang"                 # part of a configuration's name: built by clang and lld
 
 
