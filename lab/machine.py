@@ -50,19 +50,25 @@ class Machine(Console):
         if not exception:
             self.check()
 
-    def wait_gdb(self):
-        """Wait for the socket self.gdb, for QEMU may only just have been started."""
+    def connection(self, path):
+        """A socket that is connected to one of QEMU's. QEMU may only just have been started, and
+        the file is there before QEMU listens."""
         deadline = time.monotonic() + self.patience
-        while not self.gdb.exists():
-            if time.monotonic() > deadline:
-                self.fail("QEMU has not opened its gdb stub")
+        line = socket.socket(socket.AF_UNIX)
+        line.settimeout(self.patience)
+        while True:
+            try:
+                line.connect(str(path))
+                return line
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > deadline or not self.child.isalive():
+                    line.close()
+                    self.fail(f"QEMU has not opened {path.name}")
             time.sleep(0.1)
 
     def ask(self, command, **what):
         """Have QEMU itself do something, by QMP; return what it answers."""
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(self.patience)
-            line.connect(str(self.files.qmp))
+        with self.connection(self.files.qmp) as line:
             with line.makefile("rw", encoding="utf-8") as talk:
                 talk.readline()         # its greeting
                 for what in ({"execute": "qmp_capabilities"},

@@ -4,10 +4,8 @@ executes one instruction at a time. gdb is sixteen times slower at stepping, bec
 the frame after each step."""
 
 import contextlib
-import socket
 import struct
 
-from lab.console import PATIENCE
 from lab.util import LabError
 
 # x0 to x30, sp, pc and cpsr, as the stub's g packet has them
@@ -27,10 +25,7 @@ class Stub:
         self.buffer = b""
 
     def __enter__(self):
-        self.machine.wait_gdb()
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE)
-        self.socket.connect(str(self.machine.gdb))
+        self.socket = self.machine.connection(self.machine.gdb)
         # The machine stops at that, and tells so, some time.
         answer = self.ask("vMustReplyEmpty")
         while answer:

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
+from lab.board import Board, Boot
 from lab.console import PROMPT, TROUBLE, Console, printed_line, without_messages
+from lab.machine import Machine
+from lab.util import LabError
 
 STAMP = "[   12.345678] "
 REPORTS = {
@@ -119,3 +122,17 @@ def test_shell_in_parts(tmp_path):
         console.start([sys.executable, str(guest)])
         assert console.sh("true", check=False).replace(SAYS.replace("\r", ""), "") == "said\n"
         console.end()
+
+
+def test_socket_before_it_listens(tmp_path):
+    """QEMU's socket is waited for: until it is there, and until QEMU listens. A machine that has
+    ended is not waited for."""
+    machine = Machine("socket", tmp_path, Board(), Boot(tmp_path / "Image", tmp_path / "initrd"))
+    machine.start([sys.executable, "-c", "import socket, sys, time; time.sleep(0.3); "
+                   "qemu = socket.socket(socket.AF_UNIX); qemu.bind(sys.argv[1]); "
+                   "time.sleep(0.3); qemu.listen(); qemu.accept()", str(machine.gdb)])
+    machine.connection(machine.gdb).close()
+    machine.child.wait()
+    with pytest.raises(LabError, match=f"has not opened {machine.gdb.name}"):
+        machine.connection(machine.gdb)
+    machine.end()
