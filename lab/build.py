@@ -23,7 +23,7 @@ HIDE = LAB / "kernel/hide.c"    # what a configuration with "hide" in its name h
 # Arguments of make for parts of a configuration's name that are more than symbols. kcfi: clang
 # puts a check in front of each call through a pointer. v5.10 has no option for kCFI, and its
 # assembly functions have no types. So only the two files that jump to copied code are compiled
-# with it.
+# with it, and kallsyms gets their symbols without the types.
 SPECIAL = {"hide": [f"CFLAGS_pageattr.o=-include {HIDE}"],
            "kcfi": ["CFLAGS_machine_kexec.o=-fsanitize=kcfi", "CFLAGS_hibernate.o=-fsanitize=kcfi",
                     f"NM={LAB / 'kernel/nm'}"]}
@@ -34,9 +34,9 @@ def make_env(config="small"):
     """The environment of a kernel build: cross compiler, ccache, no host name."""
     cross = host.cross_compile()
     ccache = "" if CLANG in config else "ccache "       # clang's target is made of it
-    # ccache compares the files that are included. On a miss, it would else run the preprocessor to
-    # look for the same preprocessed text, and then compile from the start. That takes 1.4 times as
-    # long as compiling alone.
+    # ccache compares the files that are included. On a miss, without this, it would run the
+    # preprocessor to look for the same preprocessed text, and then compile from the start. That
+    # takes 1.4 times as long as compiling alone.
     # The lab's make and the kernel's both have an M=, with different meanings.
     mine = {key: value for key, value in os.environ.items()
             if key not in ("M", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")}
