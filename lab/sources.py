@@ -2,7 +2,8 @@
 """Which kernel sources there are: of a base, by LINUX=DIR or from Debian, and v6.1, which has
 mainline's own implementation for v5.10 to be compared with.
 
-`python3 -m lab.sources v6.12` fetches and unpacks the source of that base.
+`python3 -m lab.sources v6.12` fetches the source of that base. Debian's stays a tar archive. Only
+lab.tree unpacks it, where it is used, because each unpacked tree takes 1.1 to 1.7 GB.
 """
 
 import os
@@ -15,7 +16,7 @@ from lab.here import BASE
 from lab.util import BUILD, LabError, locked, made_whole, main, need_space, remove, run, say
 
 FOLDER = BUILD / "src"
-TREE = re.compile(r"linux-(\d+(?:\.\d+)*)")
+ARCHIVE = re.compile(r"linux-(\d+(?:\.\d+)*)\.tar\.xz")
 
 
 def check_source(path, name, base):
@@ -45,7 +46,8 @@ def check_source(path, name, base):
 
 
 def base_source(base=BASE):
-    """An unpacked kernel tree of a base, which nobody may write to: LINUX=DIR, or else Debian's."""
+    """The source of a base: the tree in LINUX=DIR, which nobody may write to, or else Debian's tar
+    archive."""
     if os.environ.get("LINUX"):
         path = pathlib.Path(os.environ["LINUX"]).absolute()
         check_source(path, f"LINUX={os.environ['LINUX']}", base)
@@ -54,39 +56,44 @@ def base_source(base=BASE):
 
 
 def debian_source(base=BASE):
-    """The same, of Debian's."""
-    if tree := unpacked(base):
-        return tree
+    """The tar archive of a base's source that Debian has."""
+    if path := fetched(base):
+        return path
     with locked(f"source-{base.name}"):
-        return unpacked(base) or fetched(base)      # another command may just have made it
+        return fetched(base) or fetch(base)         # another command may just have made it
 
 
-def unpacked(base):
-    """The tree of Debian's source of a base that is there already, the preferred version's if
-    there are several; or None."""
-    versions = [found[1] for path in FOLDER.glob("linux-*")
-                if (found := TREE.fullmatch(path.name)) and base.made_for(found[1])]
-    preferred = [upstream(version) for _, version in base.releases]
-    for version in [*preferred, *sorted(versions, key=numbers, reverse=True)]:
-        if version in versions:
-            return FOLDER / f"linux-{version}"
-    return None
+def version_of(source):
+    """The version of a source, which is a tree or an archive of Debian's."""
+    if found := ARCHIVE.fullmatch(source.name):
+        return found[1]
+    return source_version(source)
 
 
 def fetched(base):
-    """Fetch and unpack Debian's source of a base."""
+    """The archive of a base's source that is there already, the preferred version's if there are
+    several; or None."""
+    versions = [found[1] for path in FOLDER.glob("linux-*")
+                if (found := ARCHIVE.fullmatch(path.name)) and base.made_for(found[1])]
+    preferred = [upstream(version) for _, version in base.releases]
+    for version in [*preferred, *sorted(versions, key=numbers, reverse=True)]:
+        if version in versions:
+            return FOLDER / f"linux-{version}.tar.xz"
+    return None
+
+
+def fetch(base):
+    """Fetch Debian's source of a base."""
     scratch = FOLDER / f".{base.name}"
     remove(scratch)             # what a killed command may have left
-    need_space(BUILD, 2048)
+    need_space(BUILD, 700)
     try:
         deb = download(base, scratch)
-        tree = FOLDER / f"linux-{upstream(apt.deb_field(deb, 'Version')[0])}"
-        with made_whole(tree) as made:
-            unpack(deb, made)
-            check_source(made, deb.name, base)
+        path = FOLDER / f"linux-{upstream(apt.deb_field(deb, 'Version')[0])}.tar.xz"
+        extracted(deb).rename(path)
     finally:
         remove(scratch)
-    return tree
+    return path
 
 
 def download(base, folder):
@@ -169,15 +176,15 @@ def extracted(deb):
     return tarball
 
 
-def unpack(deb, folder):
-    """Unpack the kernel source of the package `deb` to the new folder `folder`."""
-    version = upstream(apt.deb_field(deb, "Version")[0])
+def unpack(path, version, folder):
+    """Unpack Debian's archive of the kernel source of a version to the new folder `folder`."""
     say(f"unpacking Linux {version}")
-    folder.mkdir()
-    run(["tar", "-xf", extracted(deb), "-C", folder, "--no-same-owner", "--strip-components=1"],
+    folder.mkdir(parents=True)
+    run(["tar", "-xf", path, "-C", folder, "--no-same-owner", "--strip-components=1"],
         "unpacking the kernel source", log="source.log")
     if source_version(folder) != version:
-        raise LabError(f"{deb.name} holds Linux {source_version(folder)}, not {version}")
+        raise LabError(f"{path} holds Linux {source_version(folder)}, not {version}; remove it and "
+                       "run the same command again")
 
 
 def mainline():
@@ -196,15 +203,15 @@ def mainline():
               as (here, get), made_whole(tree) as made):
             get("download", "linux-source-6.1")
             [deb] = here.glob("linux-source-6.1_*.deb")
-            unpack(deb, made)
+            unpack(extracted(deb), upstream(apt.deb_field(deb, "Version")[0]), made)
     return tree
 
 
 def command(words):
     """Fetch the sources of the bases that are named, of this command's if none is."""
     for base in [named(word) for word in words] or [BASE]:
-        tree = base_source(base)
-        print(f"kernel source of {base.name}: {tree} (Linux {source_version(tree)})", flush=True)
+        source = base_source(base)
+        print(f"kernel source of {base.name}: {source} (Linux {version_of(source)})", flush=True)
 
 
 if __name__ == "__main__":

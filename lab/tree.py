@@ -15,7 +15,7 @@ import typing
 from lab.base import source_version
 from lab.here import BASE, HERE
 from lab.series import Commit, Series, mode
-from lab.sources import base_source
+from lab.sources import base_source, unpack, version_of
 from lab.util import BUILD, TOP, LabError, locked, main, need_space, output, remove, run, say
 
 SERIES = Series(TOP, BASE.name)
@@ -25,6 +25,13 @@ PLAIN = HERE / "base"
 STATE = LINUX / ".git" / "lab.json"
 BRANCH = "trans_pgd"
 BUNDLED = "refs/lab/before"     # the reference in base.bundle
+# What work_tree() has of the files, as git's sparse-checkout takes it: all but what is large and
+# what no kernel of the lab compiles. These are more than half of the bytes. Kconfig reads its own
+# files in every folder.
+SPARSE = ["/*", "!/Documentation/*/", "!/arch/**/*.[chS]", "!/arch/**/*.dts*", "/arch/arm/**",
+          "/arch/arm64/**", *(f"!/{folder}/**/*.[ch]" for folder in (
+              "drivers/gpu", "drivers/infiniband", "drivers/media", "drivers/net/ethernet",
+              "drivers/net/wireless", "drivers/staging", "sound"))]
 
 
 class Thread(typing.NamedTuple):
@@ -151,9 +158,13 @@ def import_base(source):
                        "alone; run 'make mrproper' there first, or give a git tree, of which only "
                        "HEAD is read")
     say(f"importing {source} into {NAME}")
-    need_space(BUILD, 3500)
+    need_space(BUILD, 3000)
     shutil.rmtree(LINUX, ignore_errors=True)
-    LINUX.mkdir(parents=True)
+    # An archive becomes the work tree itself, so that its files are on the disk only once.
+    files = source if source.is_dir() else LINUX
+    if files is LINUX:
+        unpack(source, version_of(source), LINUX)
+    LINUX.mkdir(parents=True, exist_ok=True)
     run(["git", "init", "-q", "-b", BRANCH, "."], "git init", cwd=LINUX)
     for key, value in {"user.name": LAB["name"], "user.email": LAB["email"], "gc.auto": "0",
                        "core.looseCompression": "0", "advice.detachedHead": "false"}.items():
@@ -164,12 +175,14 @@ def import_base(source):
             f"reading {source}", cwd=LINUX)
         tree = git_linux("rev-parse", "FETCH_HEAD^{tree}")
     else:
-        # -f: the .gitignore of Debian's source package ignores every file.
-        run(["git", f"--git-dir={LINUX}/.git", f"--work-tree={source.resolve()}", "add", "-A",
-             "-f", "."], f"reading {source}", cwd=source)
-        drop_debian_ignore(source)
+        # -f: the .gitignore of Debian's source package ignores every file. git writes files over
+        # the threshold to one pack, which takes half of the space of loose objects.
+        run(["git", f"--git-dir={LINUX}/.git", f"--work-tree={files.resolve()}",
+             "-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "add", "-A", "-f", "."],
+            f"reading {source}", cwd=files)
+        drop_debian_ignore(files)
         tree = git_linux("write-tree")
-    base = output(["git", "commit-tree", tree, "-m", f"Linux {source_version(source)}"],
+    base = output(["git", "commit-tree", tree, "-m", f"Linux {version_of(source)}"],
                   cwd=LINUX, env=identity(LAB)).strip()
     git_linux("tag", "-f", "base", base)
     return base
@@ -183,7 +196,7 @@ def tree(source=None):
     source = source or base_source()
     with locked(f"{BASE.name}-linux"):
         known = state()
-        ident = f"{source.resolve()} {source_version(source)}"
+        ident = f"{source.resolve()} {version_of(source)}"
         if (source / ".git").exists():
             ident += " " + output(["git", "rev-parse", "HEAD"], cwd=source).strip()
         wanted = SERIES.state()
@@ -210,11 +223,14 @@ def work_tree(where):
             if (entry.startswith(f"worktree {where}\n") and "\nlocked" not in entry
                     and link.is_file() and link.read_text().startswith(f"gitdir: {LINUX}/")):
                 return
-        need_space(BUILD, 2500)
+        need_space(BUILD, 1500)
         remove(where)
         say(f"making the work tree {where}")
-        run(["git", "worktree", "add", "-q", "-f", "-f", "--detach", where, "base"],
-            "making a work tree", cwd=LINUX)
+        run(["git", "worktree", "add", "-q", "-f", "-f", "--no-checkout", "--detach", where,
+             "base"], "making a work tree", cwd=LINUX)
+        run(["git", "sparse-checkout", "set", "--no-cone", *SPARSE], "making a work tree",
+            cwd=where)
+        run(["git", "checkout", "-q"], "making a work tree", cwd=where)
 
 
 def base_tree():

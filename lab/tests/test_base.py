@@ -91,14 +91,15 @@ def test_choose():
         sources.choose(one, named, ["6.12.107-1"])
 
 
-def test_unpacked(tmp_path, monkeypatch):
-    """Of several trees the preferred version is taken. Another version of the series is taken if
-    there is no preferred one. A tree of another base, or a half-made one, is not taken."""
+def test_fetched(tmp_path, monkeypatch):
+    """Of several archives the preferred version is taken. Another version of the series is taken if
+    there is no preferred one. An archive of another base, or a tree, is not taken."""
     monkeypatch.setattr(sources, "FOLDER", tmp_path)
-    for name in ("linux-6.1.176", "linux-6.12.117.part", "linux-7.3.4"):
-        (tmp_path / name).mkdir()
-    assert not sources.unpacked(base.V6_12)
-    (tmp_path / "linux-6.12.118").mkdir()
-    assert sources.unpacked(base.V6_12).name == "linux-6.12.118"
     (tmp_path / "linux-6.12.117").mkdir()
-    assert sources.unpacked(base.V6_12).name == "linux-6.12.117"
+    for name in ("linux-6.1.176.tar.xz", "linux-6.12.117.tar.xz.part", "linux-7.3.4.tar.xz"):
+        (tmp_path / name).touch()
+    assert not sources.fetched(base.V6_12)
+    (tmp_path / "linux-6.12.118.tar.xz").touch()
+    assert sources.fetched(base.V6_12).name == "linux-6.12.118.tar.xz"
+    (tmp_path / "linux-6.12.117.tar.xz").touch()
+    assert sources.fetched(base.V6_12).name == "linux-6.12.117.tar.xz"
