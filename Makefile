@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The lab's commands. Each installs or names what it needs and says what it does.
 PYTHON ?= /usr/bin/python3
-export BASE LINUX LEVEL KERNEL JOBS AM EXPECT KEEP CONFIG WITHOUT DTBS
+export BASE LINUX LEVEL KERNEL JOBS CLEAN AM EXPECT KEEP CONFIG WITHOUT DTBS
 
 T ?=
 M ?=
@@ -11,6 +11,7 @@ help:
 	@echo '                      LEVEL=el1|nvhe|vhe: how it is booted; KERNEL=base: without'
 	@echo 'make test             every test; T="WORDS" runs those whose names have all of them'
 	@echo '                      JOBS=N: machines at a time, one a CPU if not said'
+	@echo '                      CLEAN=1: remove what was built for a base when its tests have passed'
 	@echo 'make soak             the machines that take long or tell little; T= as above'
 	@echo 'make check            checkpatch, sparse and their like on the series and the lab;'
 	@echo '                      AM=all: git am on every v5.10.y that Debian has, too'

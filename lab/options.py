@@ -23,7 +23,8 @@ def switch(text):
 OPTIONS = {"BASE": one_of(BASES), "LEVEL": one_of(LEVELS), "KERNEL": one_of(KERNELS),
            "AM": one_of(("base", "all")), "EXPECT": one_of(("update",)),
            "JOBS": positive, "LAB_PATIENCE": positive,
-           "KEEP": switch, "WITHOUT": switch, "DTBS": switch, "LAB_GDB": switch}
+           "CLEAN": switch, "KEEP": switch, "WITHOUT": switch, "DTBS": switch,
+           "LAB_GDB": switch}
 
 
 def option(name, default=None):

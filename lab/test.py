@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 
-from lab import grid, host, matrix, scenario
+from lab import grid, host, matrix, scenario, tree
 from lab.base import BASES
 from lab.here import BASE, HERE
 from lab.options import option
@@ -99,6 +99,8 @@ def kernels(tests):
 def one_base(words):
     """make test for a base; the exit status."""
     tests = chosen(words)
+    if option("CLEAN", False) and tree.state():
+        tree.need_no_edits("'make test CLEAN=1'")
     scenario.prepare(kernels(tests))
     remove(grid.RESULTS)        # of an earlier run
     report = HERE / "test" / "report.xml"
@@ -107,8 +109,20 @@ def one_base(words):
         say(f"{sum(map(long_run, collected()))} tests are left to make soak")
     say(f"testing; console logs are in {report.parent / 'log'}")
     jobs = str(option("JOBS", CPUS))
-    return subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
-                           f"--junitxml={report}", *tests], cwd=TOP, check=False).returncode
+    code = subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
+                           f"--junitxml={report}", *tests], cwd=TOP, check=False,
+                          env={key: value for key, value in os.environ.items()
+                               if key != "CLEAN"}).returncode
+    if option("CLEAN", False) and not code:
+        clean(HERE)
+    return code
+
+
+def clean(folder):
+    """Remove what is in the folder of a base, but for the logs of its tests."""
+    for path in folder.iterdir():
+        if path.name != "test":
+            remove(path)
 
 
 def end_of(lines):
@@ -131,11 +145,22 @@ def total(ends):
                if stopped else ""))
 
 
+def make_trees(bases):
+    """Make the trees of several bases at once, because making one keeps only one CPU busy. If one
+    cannot be made, the tests of its base tell why."""
+    made = [subprocess.Popen([sys.executable, "-m", "lab.tree", "tree"], cwd=TOP,
+                             env=environment(base), stdin=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL) for base in bases]
+    for process in made:
+        process.wait()
+
+
 def every_base(words):
     """The same for one base after the other, of those that have such tests."""
     bases = [base for base in BASES if matching(words, base)] or none(words, BASES)
     # `make host`, which came before, is for one base.
     host.ensure([BASES[base] for base in bases])
+    make_trees(bases)
     ends = {}
     for number, base in enumerate(bases, 1):
         say(f"{number}/{len(bases)}: {base}")

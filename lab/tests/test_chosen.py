@@ -54,6 +54,19 @@ def test_packages(monkeypatch):
         test.every_base([])
 
 
+def test_clean(tmp_path):
+    """CLEAN=1 leaves of a base only the logs of its tests. What a link leads to stays."""
+    here = tmp_path / "v5.10"
+    for name in ("test/log/a", "linux/Makefile", "kernel/series/Image"):
+        (here / name).parent.mkdir(parents=True)
+        (here / name).touch()
+    (here / "link").symlink_to(tmp_path / "user")
+    (tmp_path / "user").mkdir()
+    test.clean(here)
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / name for name in (
+        "user", "v5.10", "v5.10/test", "v5.10/test/log", "v5.10/test/log/a")]
+
+
 def test_total():
     """Bases are added up. One whose tests were stopped is told with its error, not counted."""
     good = "969 passed, 0 failed, 5 skipped"

@@ -18,8 +18,8 @@ WRONG = [
     ("LEVEL", "el3", "none of el1, nvhe, vhe, kvm"),
     ("KERNEL", "plain", "none of series, base"), ("AM", "some", "none of base, all"),
     ("EXPECT", "new", "none of update"), ("KEEP", "yes", "none of 0, 1"),
-    ("WITHOUT", "yes", "none of 0, 1"), ("DTBS", "no", "none of 0, 1"),
-    ("LAB_GDB", "on", "none of 0, 1")]
+    ("CLEAN", "yes", "none of 0, 1"), ("WITHOUT", "yes", "none of 0, 1"),
+    ("DTBS", "no", "none of 0, 1"), ("LAB_GDB", "on", "none of 0, 1")]
 
 
 def host(**env):
