@@ -170,8 +170,8 @@ static bool reachable(struct fuzz *self, const struct segment *s)
 }
 
 /* Predict the result, with the checks of the kernel in their order. */
-static int foretell(struct fuzz *self, unsigned long entry,
-		    int nr, const struct segment *s, unsigned long flags)
+static int predict(struct fuzz *self, unsigned long entry,
+		   int nr, const struct segment *s, unsigned long flags)
 {
 	bool crash = flags & CRASH;
 	unsigned long total = 0;
@@ -262,7 +262,7 @@ static bool play(struct fuzz *self, unsigned long round)
 	for (i = 0; crash && i < nr; i++)
 		s[i].memsz = s[i].memsz ?: PAGE;
 
-	want = foretell(self, entry, nr, s, flags);
+	want = predict(self, entry, nr, s, flags);
 	was = loaded(crash);
 	got = load(entry, nr, s, flags);
 	is = loaded(crash);
