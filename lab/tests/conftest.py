@@ -13,13 +13,14 @@ from lab.board import Board, kvm_works
 from lab.here import BASE, TEST_LOGS
 from lab.scenario import Rig
 from lab.series import Series
-from lab.util import TOP, output
+from lab.util import TOP, output, remove
 
 # kvm: a kernel at EL1 on real caches, where the host has KVM. Nothing counts its accesses.
 LEVELS = ["el1", "nvhe", "vhe"] + (["kvm"] if kvm_works() else [])
 # The marker of tests that are of every base
 EVERY_BASE = pytest.mark.bases(*BASES)
 USER = "A User <user@localhost>"
+FAILED = pytest.StashKey()      # in what pytest knows of a test
 
 
 @pytest.fixture
@@ -104,6 +105,14 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in set(others)]
     items.sort(key=lambda item: not re.search(r"\[(often|long)-", item.nodeid))
+
+
+def pytest_runtest_makereport(item, call):
+    """Remove the folder of a test, unless something in it failed. Those of all tests are 2 GB."""
+    if call.excinfo:
+        item.stash[FAILED] = True
+    elif call.when == "teardown" and FAILED not in item.stash and "tmp_path" in item.funcargs:
+        remove(item.funcargs["tmp_path"])
 
 
 def pytest_configure(config):
