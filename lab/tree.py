@@ -25,9 +25,9 @@ PLAIN = HERE / "base"
 STATE = LINUX / ".git" / "lab.json"
 BRANCH = "trans_pgd"
 BUNDLED = "refs/lab/before"     # the reference in base.bundle
-# What work_tree() has of the files, as git's sparse-checkout takes it: all but what is large and
-# what no kernel of the lab compiles. These are more than half of the bytes. Kconfig reads its own
-# files in every folder.
+# The files in a work tree of work_tree(), as git's sparse-checkout takes them. It has no sources of
+# large folders that no kernel of the lab compiles. These are more than half of all bytes. Kconfig
+# reads its own files in every folder, so these are there.
 SPARSE = ["/*", "!/Documentation/*/", "!/arch/**/*.[chS]", "!/arch/**/*.dts*", "/arch/arm/**",
           "/arch/arm64/**", *(f"!/{folder}/**/*.[ch]" for folder in (
               "drivers/gpu", "drivers/infiniband", "drivers/media", "drivers/net/ethernet",
