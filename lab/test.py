@@ -99,8 +99,6 @@ def kernels(tests):
 def one_base(words):
     """make test for a base; the exit status."""
     tests = chosen(words)
-    if option("CLEAN", False) and tree.state():
-        tree.need_no_edits("'make test CLEAN=1'")
     scenario.prepare(kernels(tests))
     remove(grid.RESULTS)        # of an earlier run
     report = HERE / "test" / "report.xml"
@@ -114,6 +112,7 @@ def one_base(words):
                           env={key: value for key, value in os.environ.items()
                                if key != "CLEAN"}).returncode
     if option("CLEAN", False) and not code:
+        tree.need_no_edits("CLEAN=1")
         clean(HERE)
     return code
 
