@@ -33,8 +33,13 @@ extern const char trans_pgd_el2_vectors[SZ_2K];
 #define FIRST_BLOCK_LEVEL	(PAGE_SHIFT == 12 ? 1 : 2)
 #define KERNEL_TOP_LEVEL	(4 - CONFIG_PGTABLE_LEVELS)
 #define PART_SIZE		LEVEL_SIZE(FIRST_BLOCK_LEVEL)
+/* Where a whole table of blocks of level 2 is in the copy */
+#define MERGED_LEVEL		(FIRST_BLOCK_LEVEL < 2 && KERNEL_TOP_LEVEL < 2 ? 1 : 2)
 /* More pages than any copy here takes */
 #define NR_SPARE		24
+/* What a table of the last level maps, and half of it */
+#define SIZE2			LEVEL_SIZE(2)
+#define HALF			(LEVEL_SIZE(2) / 2)
 
 /* Check that no page was lost and that the library has counted right. */
 static unsigned int give_back(struct kunit *test)
@@ -123,16 +128,23 @@ static unsigned int count_blocks(const u64 *table, int level)
 }
 
 /* Check that the tables are @want and that the library has counted right. */
-static void expect_tables(struct kunit *test, const u64 *have, const u64 *want,
-			  unsigned int va_bits)
+static void expect_named_tables(struct kunit *test, const u64 *have,
+				const u64 *want, unsigned int va_bits,
+				const char *name)
 {
 	struct trans_pgd_test *t = test->priv;
 	unsigned int nr = compare(test, have, want, TOP_LEVEL(va_bits));
 
-	KUNIT_ASSERT_GT(test, nr, 0U);
-	KUNIT_EXPECT_EQ(test, nr, t->info.trans_nr_pages);
-	KUNIT_EXPECT_EQ(test, count_blocks(have, TOP_LEVEL(va_bits)),
-			t->info.trans_nr_blocks);
+	KUNIT_ASSERT_GT_MSG(test, nr, 0U, "%s", name);
+	KUNIT_EXPECT_EQ_MSG(test, nr, t->info.trans_nr_pages, "%s", name);
+	KUNIT_EXPECT_EQ_MSG(test, count_blocks(have, TOP_LEVEL(va_bits)),
+			    t->info.trans_nr_blocks, "%s", name);
+}
+
+static void expect_tables(struct kunit *test, const u64 *have, const u64 *want,
+			  unsigned int va_bits)
+{
+	expect_named_tables(test, have, want, va_bits, test->name);
 }
 
 static void expect_check(struct kunit *test, struct trans_pgd_walk *walk,
@@ -719,20 +731,15 @@ static void start_over(struct kunit *test)
 }
 
 /* Check that the copy of @live is @want, entry by entry. */
-static void expect_copy_range(struct kunit *test, unsigned long start,
-			      unsigned long end)
+static void expect_copy(struct kunit *test)
 {
 	struct trans_pgd_test *t = test->priv;
 	pgd_t *pgd = NULL;
 
-	KUNIT_ASSERT_EQ(test, 0, copy_range(test, start, end, &pgd));
+	KUNIT_ASSERT_EQ(test, 0, copy_range(test, LINEAR_START, PAGE_END,
+					    &pgd));
 	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
 	give_back(test);
-}
-
-static void expect_copy(struct kunit *test)
-{
-	expect_copy_range(test, LINEAR_START, PAGE_END);
 }
 
 /* Make one live entry and the expected entry of the copy. */
@@ -745,91 +752,503 @@ static void put_both(struct kunit *test, unsigned long addr, int level,
 	put(test, t->want, addr, level, leaf(phys_of(addr), level, want));
 }
 
-static pgprot_t cont(pgprot_t prot)
+/* Such tables and the expected copy, as data */
+
+/* Names of attributes, because PAGE_KERNEL and others are no constants */
+enum attr { NONE, RW, RO, RW_CONT, RO_CONT, NC, BTI, TAGGED };
+
+static pgprot_t prot_of(enum attr attr)
 {
-	return __pgprot(pgprot_val(prot) | PTE_CONT);
+	switch (attr) {
+	case RO:
+		return PAGE_KERNEL_RO;
+	case RW_CONT:
+		return __pgprot(pgprot_val(PAGE_KERNEL) | PTE_CONT);
+	case RO_CONT:
+		return __pgprot(pgprot_val(PAGE_KERNEL_RO) | PTE_CONT);
+	case NC:
+		return __pgprot(PROT_NORMAL_NC | PTE_DIRTY);
+	case BTI:
+		return __pgprot(pgprot_val(PAGE_KERNEL) | PTE_GP);
+	case TAGGED:
+		return __pgprot(PROT_NORMAL_TAGGED | PTE_DIRTY);
+	default:
+		return PAGE_KERNEL;
+	}
 }
 
-static pgprot_t device(void)
-{
-	return __pgprot(PROT_NORMAL_NC | PTE_DIRTY);
-}
+/**
+ * struct run - entries in a row
+ * @attr:  attributes; NONE: the entries are 0, and the tables above them exist
+ * @level: level of the entries
+ * @at:    offset of the first one's address, in bytes
+ * @nr:    number of entries
+ * @phys:  offset from the physical address that phys_of() gives, in bytes
+ */
+struct run {
+	enum attr attr;
+	int level;
+	s64 at;
+	unsigned int nr;
+	s64 phys;
+};
+
+#define MAX_RUNS	4
+
+/**
+ * struct copy_case - live tables, and the expected copy
+ * @name:    what is special
+ * @live:    the live tables; a later run overwrites an earlier one
+ * @want:    the copy, likewise; without a run: the copy is as @live
+ * @ranges:  start and end of the ranges to copy, as offsets; without a range: the
+ *           whole linear map
+ * @ordered: copy the ranges in this order only, and not in the reverse order
+ */
+struct copy_case {
+	const char *name;
+	struct run live[MAX_RUNS];
+	struct run want[MAX_RUNS];
+	s64 ranges[2][2];
+	bool ordered;
+};
 
 /* An address in the linear map that is not its first */
 static unsigned long some_addr(void)
 {
-	int level = max(KERNEL_TOP_LEVEL, 1);
+	return LINEAR_START + 3 * LEVEL_SIZE(max(KERNEL_TOP_LEVEL, 1));
+}
 
-	return LINEAR_START + 3 * LEVEL_SIZE(level);
+/* Whether this kernel's linear map has the level and the place of each run. */
+static bool has_runs(const struct run *run, unsigned long from)
+{
+	unsigned int nr = MAX_RUNS;
+	unsigned long addr;
+
+	for (; nr-- && run->nr; run++) {
+		if (run->level < KERNEL_TOP_LEVEL ||
+		    (run->attr && run->level < FIRST_BLOCK_LEVEL))
+			return false;
+		addr = from + run->at;
+		if (addr < LINEAR_START || addr >= PAGE_END ||
+		    run->nr * LEVEL_SIZE(run->level) > PAGE_END - addr)
+			return false;
+	}
+
+	return true;
+}
+
+static void put_runs(struct kunit *test, u64 *top, const struct run *run,
+		     unsigned long from)
+{
+	unsigned int nr = MAX_RUNS, i;
+	unsigned long addr;
+
+	for (; nr-- && run->nr; run++) {
+		addr = from + run->at;
+		if (run->attr)
+			put_run(test, top, addr, run->level, run->nr,
+				prot_of(run->attr), run->phys);
+		for (i = 0; !run->attr && i < run->nr; i++)
+			put(test, top, addr + i * LEVEL_SIZE(run->level),
+			    run->level, 0);
+	}
+}
+
+/* Copy one range, then the other if there is one, and compare. */
+static void expect_ranges(struct kunit *test, const struct copy_case *c,
+			  unsigned long from, const s64 *one, const s64 *other)
+{
+	struct trans_pgd_test *t = test->priv;
+	pgd_t *pgd = NULL, *copy;
+
+	KUNIT_ASSERT_EQ_MSG(test, 0, copy_range(test, from + one[0],
+						from + one[1], &pgd),
+			    "%s", c->name);
+	copy = pgd;
+	if (other[0] || other[1])
+		KUNIT_ASSERT_EQ_MSG(test, 0, copy_range(test, from + other[0],
+							from + other[1], &copy),
+				    "%s", c->name);
+	KUNIT_EXPECT_PTR_EQ_MSG(test, pgd, copy, "%s", c->name);
+	expect_named_tables(test, (u64 *)pgd, t->want, VA_BITS, c->name);
+	give_back(test);
+}
+
+/* Run cases. Their offsets are from the address @from. */
+static void expect_cases(struct kunit *test, unsigned long from,
+			 const struct copy_case *c, unsigned int nr)
+{
+	const s64 whole[] = { LINEAR_START - from, PAGE_END - from };
+	struct trans_pgd_test *t = test->priv;
+	unsigned int left_out = 0;
+
+	for (; nr--; c++) {
+		const s64 *one = c->ranges[0], *other = c->ranges[1];
+
+		if (!has_runs(c->live, from) || !has_runs(c->want, from)) {
+			left_out++;
+			continue;
+		}
+		start_over(test);
+		put_runs(test, t->live, c->live, from);
+		put_runs(test, t->want, c->want[0].nr ? c->want : c->live, from);
+		if (!one[0] && !one[1])
+			one = whole;
+		expect_ranges(test, c, from, one, other);
+		if ((other[0] || other[1]) && !c->ordered)
+			expect_ranges(test, c, from, other, one);
+	}
+	if (left_out)
+		kunit_info(test, "%u cases need other tables\n", left_out);
 }
 
 static void trans_pgd_copy_empty(struct kunit *test)
 {
-	struct trans_pgd_test *t = test->priv;
+	static const struct copy_case cases[] = {
+		{ "nothing" },
+		{ "a last-level table is left out, and those above it are not",
+		  .live = { { NONE, 3, 0, 1 } },
+		  .want = { { NONE, 2, 0, 1 } } },
+	};
 
-	start_over(test);
-	expect_copy(test);
-	/* An empty last-level table is not copied; the tables above it are */
-	entry_at(test, t->live, VA_BITS, LINEAR_START, 3);
-	if (KERNEL_TOP_LEVEL < 2)
-		entry_at(test, t->want, VA_BITS, LINEAR_START, 2);
-	expect_copy(test);
+	expect_cases(test, LINEAR_START, cases, ARRAY_SIZE(cases));
 }
 
 static void trans_pgd_copy_page(struct kunit *test)
 {
-	start_over(test);
-	put_both(test, LINEAR_START, 3, PAGE_KERNEL, PAGE_KERNEL);
-	expect_copy(test);
-	put_both(test, some_addr(), 3, PAGE_KERNEL, PAGE_KERNEL);
-	expect_copy(test);
+	static const struct copy_case cases[] = {
+		{ "the first page",
+		  .live = { { RW, 3, 0, 1 } } },
+		{ "and one of another table",
+		  .live = { { RW, 3, 0, 1 }, { RW, 3, 3 * SIZE2, 1 } } },
+	};
+
+	expect_cases(test, LINEAR_START, cases, ARRAY_SIZE(cases));
 }
 
 static void trans_pgd_copy_read_only(struct kunit *test)
 {
-	unsigned long addr = some_addr() + 7 * PAGE_SIZE;
-	struct trans_pgd_test *t = test->priv;
-	int level;
+	static const struct copy_case cases[] = {
+		{ "a page beside one that is writable",
+		  .live = { { RO, 3, 7 * PAGE_SIZE, 1 },
+			    { RW, 3, 8 * PAGE_SIZE, 1 } },
+		  .want = { { RW, 3, 7 * PAGE_SIZE, 2 } } },
+		{ "a block at level 1",
+		  .live = { { RO, 1, 5 * LEVEL_SIZE(1), 1 } },
+		  .want = { { RW, 1, 5 * LEVEL_SIZE(1), 1 } } },
+		{ "a block at level 1 that is not below the first entry",
+		  .live = { { RO, 1, LEVEL_SIZE(0) + 5 * LEVEL_SIZE(1), 1 } },
+		  .want = { { RW, 1, LEVEL_SIZE(0) + 5 * LEVEL_SIZE(1), 1 } } },
+		{ "a block at level 2",
+		  .live = { { RO, 2, 5 * SIZE2, 1 } },
+		  .want = { { RW, 2, 5 * SIZE2, 1 } } },
+		{ "a block at level 2 that is not below the first entry",
+		  .live = { { RO, 2, LEVEL_SIZE(1) + 5 * SIZE2, 1 } },
+		  .want = { { RW, 2, LEVEL_SIZE(1) + 5 * SIZE2, 1 } } },
+		{ "part of a table, which is alike in the copy",
+		  .live = { { RW, 3, 0, ENTRIES },
+			    { RO, 3, 3 * PAGE_SIZE, 9 } },
+		  .want = { { RW, 2, 0, 1 } } },
+	};
 
-	start_over(test);
-	put_both(test, addr, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
-	put_both(test, addr + PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
-	expect_copy(test);
-
-	/* Blocks */
-	start_over(test);
-	for (level = max(FIRST_BLOCK_LEVEL, KERNEL_TOP_LEVEL); level < 3;
-	     level++) {
-		addr = LINEAR_START + 5 * LEVEL_SIZE(level);
-		if (level > KERNEL_TOP_LEVEL)
-			addr += LEVEL_SIZE(level - 1);
-		put_both(test, addr, level, PAGE_KERNEL_RO, PAGE_KERNEL);
-	}
-	expect_copy(test);
-
-	/* A table of which part is read-only is alike in the copy */
-	start_over(test);
-	addr = some_addr();
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->live, addr + 3 * PAGE_SIZE, 3, 9, PAGE_KERNEL_RO, 0);
-	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
-	expect_copy(test);
+	expect_cases(test, LINEAR_START, cases, ARRAY_SIZE(cases));
 }
 
 /* Attributes other than writable and contiguous stay as they are. */
 static void trans_pgd_copy_keeps_attributes(struct kunit *test)
 {
-	const pgprot_t bti = __pgprot(pgprot_val(PAGE_KERNEL) | PTE_GP);
-	unsigned long addr = some_addr();
+	static const struct copy_case cases[] = {
+		{ "three pages",
+		  .live = { { NC, 3, 0, 1 }, { BTI, 3, PAGE_SIZE, 1 },
+			    { TAGGED, 3, 2 * PAGE_SIZE, 1 } } },
+	};
 
-	start_over(test);
-	put_both(test, addr, 3, device(), device());
-	put_both(test, addr + PAGE_SIZE, 3, bti, bti);
-	put_both(test, addr + 2 * PAGE_SIZE, 3,
-		 __pgprot(PROT_NORMAL_TAGGED | PTE_DIRTY),
-		 __pgprot(PROT_NORMAL_TAGGED | PTE_DIRTY));
-	expect_copy(test);
+	expect_cases(test, some_addr(), cases, ARRAY_SIZE(cases));
 }
+
+/* A full table, but one page is as @attr */
+static void copy_full_but_one(struct kunit *test, enum attr attr)
+{
+	const unsigned int where[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
+				       ENTRIES - 1 };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(where); i++) {
+		const struct copy_case odd = {
+			"all but one page",
+			.live = { { RW, 3, 0, ENTRIES },
+				  { attr, 3, where[i] * PAGE_SIZE, 1 } },
+		};
+
+		expect_cases(test, some_addr(), &odd, 1);
+	}
+}
+
+static void trans_pgd_copy_holes(struct kunit *test)
+{
+	copy_full_but_one(test, NONE);
+}
+
+static void trans_pgd_copy_full_table(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "beside another table, which is not full",
+		  .live = { { RW, 3, 0, ENTRIES }, { RW, 3, SIZE2, 2 } },
+		  .want = { { RW, 2, 0, 1 }, { RW, 3, SIZE2, 2 } } },
+	};
+
+	expect_cases(test, some_addr(), cases, ARRAY_SIZE(cases));
+}
+
+static void trans_pgd_copy_odd_attribute(struct kunit *test)
+{
+	copy_full_but_one(test, NC);
+}
+
+/* All entries are alike, but one block would map other memory. */
+static void trans_pgd_copy_misplaced_table(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "not aligned",
+		  .live = { { RW, 3, 0, ENTRIES, PAGE_SIZE } } },
+		{ "two pages have changed places",
+		  .live = { { RW, 3, 0, ENTRIES },
+			    { RW, 3, 4 * PAGE_SIZE, 1, 2 * PAGE_SIZE },
+			    { RW, 3, 6 * PAGE_SIZE, 1, -2 * PAGE_SIZE } } },
+	};
+
+	expect_cases(test, some_addr(), cases, ARRAY_SIZE(cases));
+}
+
+static void trans_pgd_copy_contiguous(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "in a table that is not full, and in one that is",
+		  .live = { { RW_CONT, 3, 0, 2 * CONT_PTES },
+			    { RW_CONT, 3, SIZE2, ENTRIES } },
+		  .want = { { RW, 3, 0, 2 * CONT_PTES },
+			    { RW, 2, SIZE2, 1 } } },
+		{ "among pages without the hint",
+		  .live = { { RW, 3, 0, ENTRIES },
+			    { RO_CONT, 3, 0, CONT_PTES } },
+		  .want = { { RW, 2, 0, 1 } } },
+		{ "blocks",
+		  .live = { { RW_CONT, 2, CONT_PMD_SIZE, CONT_PMDS } },
+		  .want = { { RW, 2, CONT_PMD_SIZE, CONT_PMDS } } },
+	};
+
+	expect_cases(test, some_addr(), cases, ARRAY_SIZE(cases));
+}
+
+static void trans_pgd_copy_blocks(struct kunit *test)
+{
+	int level;
+
+	for (level = 1; level < 3; level++) {
+		const s64 size = LEVEL_SIZE(level);
+		const struct copy_case blocks = {
+			"blocks beside a page",
+			.live = { { RW, level, 0, 1 }, { RO, level, 2 * size, 1 },
+				  { NC, level, 3 * size, 1 }, { RW, 3, 4 * size, 1 } },
+			.want = { { RW, level, 0, 1 }, { RW, level, 2 * size, 1 },
+				  { NC, level, 3 * size, 1 }, { RW, 3, 4 * size, 1 } },
+		};
+
+		expect_cases(test, LINEAR_START, &blocks, 1);
+	}
+}
+
+/* A whole table of blocks becomes a block where the next level up has them. */
+static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
+{
+	const unsigned long addr = KERNEL_TOP_LEVEL < 2 ? some_addr() :
+							  LINEAR_START;
+	static const struct copy_case cases[] = {
+		{ "half of it",
+		  .live = { { RO, 2, 0, ENTRIES / 2 } },
+		  .want = { { RW, 2, 0, ENTRIES / 2 } } },
+		{ "one of them is a table of pages, which is equivalent",
+		  .live = { { RW, 2, 0, ENTRIES },
+			    { NONE, 2, 9 * SIZE2, 1 },
+			    { RO, 3, 9 * SIZE2, ENTRIES } },
+		  .want = { { RW, MERGED_LEVEL, 0, MERGED_LEVEL == 1 ? 1 : ENTRIES } } },
+		{ "the last has a hole",
+		  .live = { { RW, 2, 0, ENTRIES - 1 },
+			    { RW, 3, (ENTRIES - 1) * SIZE2, ENTRIES - 1 } } },
+		{ "the last has another attribute",
+		  .live = { { RW, 2, 0, ENTRIES - 1 },
+			    { NC, 2, (ENTRIES - 1) * SIZE2, 1 } } },
+		{ "the last is missing",
+		  .live = { { RW, 2, 0, ENTRIES - 1 } } },
+		{ "alike, but not aligned to a block of the next level",
+		  .live = { { RW, 2, 0, ENTRIES, SIZE2 } } },
+	};
+
+	expect_cases(test, addr, cases, ARRAY_SIZE(cases));
+}
+
+/* The last page below the first entry of each level, and of the linear map */
+static void trans_pgd_copy_last_entry(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "the last page",
+		  .live = { { RO, 3, -PAGE_SIZE, 1 } },
+		  .want = { { RW, 3, -PAGE_SIZE, 1 } } },
+	}, blocks[] = {
+		{ "the last block of level 2",
+		  .live = { { RO, 2, -SIZE2, 1 } },
+		  .want = { { RW, 2, -SIZE2, 1 } } },
+		{ "a block of level 1 before that",
+		  .live = { { RO, 2, -SIZE2, 1 },
+			    { RO, 1, -2 * LEVEL_SIZE(1), 1 } },
+		  .want = { { RW, 2, -SIZE2, 1 },
+			    { RW, 1, -2 * LEVEL_SIZE(1), 1 } } },
+	};
+	int level;
+
+	for (level = KERNEL_TOP_LEVEL; level < 3; level++)
+		expect_cases(test, LINEAR_START + LEVEL_SIZE(level), cases,
+			     ARRAY_SIZE(cases));
+	expect_cases(test, PAGE_END, cases, ARRAY_SIZE(cases));
+	expect_cases(test, PAGE_END, blocks, ARRAY_SIZE(blocks));
+}
+
+/* The range starts and ends inside tables and blocks. */
+static void trans_pgd_copy_one_range(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "half a table, a whole one, half a table",
+		  .live = { { RW, 3, 0, 3 * ENTRIES } },
+		  .want = { { RW, 3, HALF, ENTRIES / 2 },
+			    { RW, 2, SIZE2, 1 },
+			    { RW, 3, 2 * SIZE2, ENTRIES / 2 } },
+		  .ranges = { { HALF, 2 * SIZE2 + HALF } } },
+		{ "one page of a table",
+		  .live = { { RW, 3, 0, ENTRIES } },
+		  .want = { { RW, 3, HALF, 1 } },
+		  .ranges = { { HALF, HALF + PAGE_SIZE } } },
+		{ "all but the last page",
+		  .live = { { RW, 3, 0, ENTRIES } },
+		  .want = { { RW, 3, 0, ENTRIES - 1 } },
+		  .ranges = { { 0, SIZE2 - PAGE_SIZE } } },
+		{ "blocks are copied whole, though the range ends in one",
+		  .live = { { RW, 2, 0, 4 } },
+		  .want = { { RW, 2, SIZE2, 2 } },
+		  .ranges = { { SIZE2, 2 * SIZE2 + PAGE_SIZE } } },
+		{ "blocks are copied whole, though the range starts in one",
+		  .live = { { RW, 2, 0, 4 } },
+		  .want = { { RW, 2, SIZE2, 2 } },
+		  .ranges = { { SIZE2 + HALF, 3 * SIZE2 } } },
+	};
+
+	expect_cases(test, some_addr(), cases, ARRAY_SIZE(cases));
+}
+
+/* Ranges of pages that adjoin, overlap, or are the same */
+static void trans_pgd_copy_ranges(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "an empty one, and one that is not",
+		  .live = { { RW, 3, 0, 1 } },
+		  .ranges = { { PAGE_SIZE, PAGE_SIZE }, { 0, PAGE_SIZE } } },
+		{ "they adjoin inside a table, so it does not become a block",
+		  .live = { { RO, 3, 0, ENTRIES } },
+		  .want = { { RW, 3, 0, ENTRIES } },
+		  .ranges = { { 0, HALF }, { HALF, SIZE2 } } },
+		{ "a page is left out between them",
+		  .live = { { RO, 3, 0, ENTRIES } },
+		  .want = { { RW, 3, 0, ENTRIES }, { NONE, 3, HALF, 1 } },
+		  .ranges = { { 0, HALF }, { HALF + PAGE_SIZE, SIZE2 } } },
+		{ "the last page is left out",
+		  .live = { { RO, 3, 0, ENTRIES } },
+		  .want = { { RW, 3, 0, ENTRIES - 1 } },
+		  .ranges = { { 0, HALF }, { HALF, SIZE2 - PAGE_SIZE } } },
+		{ "the first page is left out",
+		  .live = { { RO, 3, 0, ENTRIES } },
+		  .want = { { RW, 3, PAGE_SIZE, ENTRIES - 1 } },
+		  .ranges = { { PAGE_SIZE, HALF }, { HALF, SIZE2 } } },
+		{ "they adjoin at the end of a table, so there are two blocks",
+		  .live = { { RW, 3, 0, 2 * ENTRIES } },
+		  .want = { { RW, 2, 0, 2 } },
+		  .ranges = { { 0, SIZE2 }, { SIZE2, 2 * SIZE2 } } },
+		{ "the same twice",
+		  .live = { { RW, 3, 0, 2 * ENTRIES } },
+		  .want = { { RW, 2, 0, 2 } },
+		  .ranges = { { 0, 2 * SIZE2 }, { 0, 2 * SIZE2 } } },
+		{ "they overlap in the second table",
+		  .live = { { RW, 3, 0, 2 * ENTRIES } },
+		  .want = { { RW, 2, 0, 1 }, { RW, 3, SIZE2, ENTRIES } },
+		  .ranges = { { 0, SIZE2 + HALF },
+			      { SIZE2 + PAGE_SIZE, 2 * SIZE2 } } },
+	};
+
+	expect_cases(test, some_addr(), cases, ARRAY_SIZE(cases));
+}
+
+/* A block or table of the first range stays a block or table. */
+static void trans_pgd_copy_ranges_nested(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "half a table, then all of it",
+		  .live = { { RW, 3, 0, ENTRIES } },
+		  .ranges = { { HALF, SIZE2 }, { 0, SIZE2 } },
+		  .ordered = true },
+		{ "all of it, then half",
+		  .live = { { RW, 3, 0, ENTRIES } },
+		  .want = { { RW, 2, 0, 1 } },
+		  .ranges = { { 0, SIZE2 }, { HALF, SIZE2 } },
+		  .ordered = true },
+		{ "a range that ends in a block has all of it",
+		  .live = { { RO, 2, 0, 2 } },
+		  .want = { { RW, 2, 0, 2 } },
+		  .ranges = { { 0, HALF }, { HALF, SIZE2 + PAGE_SIZE } } },
+		{ "a table of blocks that becomes one, twice",
+		  .live = { { RW, 2, 0, ENTRIES } },
+		  .want = { { RW, 1, 0, 1 } },
+		  .ranges = { { 0, LEVEL_SIZE(1) }, { 0, LEVEL_SIZE(1) } } },
+		{ "a table of blocks in two ranges",
+		  .live = { { RW, 2, 0, ENTRIES } },
+		  .ranges = { { 0, SIZE2 }, { SIZE2, LEVEL_SIZE(1) } } },
+	};
+
+	expect_cases(test, some_addr(), cases, ARRAY_SIZE(cases));
+}
+
+/* Two pages on each side of the border between two entries of a level */
+static void trans_pgd_copy_ranges_across(struct kunit *test)
+{
+	static const struct copy_case cases[] = {
+		{ "they adjoin at the border",
+		  .live = { { RO, 3, -2 * PAGE_SIZE, 4 } },
+		  .want = { { RW, 3, -2 * PAGE_SIZE, 4 } },
+		  .ranges = { { -2 * PAGE_SIZE, 0 }, { 0, 2 * PAGE_SIZE } } },
+		{ "one within the other",
+		  .live = { { RO, 3, -2 * PAGE_SIZE, 4 } },
+		  .want = { { RW, 3, -2 * PAGE_SIZE, 4 } },
+		  .ranges = { { -PAGE_SIZE, PAGE_SIZE },
+			      { -2 * PAGE_SIZE, 2 * PAGE_SIZE } } },
+		{ "they overlap",
+		  .live = { { RO, 3, -2 * PAGE_SIZE, 4 } },
+		  .want = { { RW, 3, -2 * PAGE_SIZE, 4 } },
+		  .ranges = { { -2 * PAGE_SIZE, PAGE_SIZE },
+			      { -PAGE_SIZE, 2 * PAGE_SIZE } } },
+		{ "both end at the border",
+		  .live = { { RW, 3, -PAGE_SIZE, 2 } },
+		  .want = { { RW, 3, -PAGE_SIZE, 1 } },
+		  .ranges = { { -PAGE_SIZE, 0 }, { -PAGE_SIZE, 0 } } },
+		{ "both start at the border",
+		  .live = { { RW, 3, -PAGE_SIZE, 2 } },
+		  .want = { { RW, 3, 0, 1 } },
+		  .ranges = { { 0, PAGE_SIZE }, { 0, PAGE_SIZE } } },
+	};
+	int level;
+
+	for (level = KERNEL_TOP_LEVEL; level < 3; level++)
+		expect_cases(test, LINEAR_START + LEVEL_SIZE(level), cases,
+			     ARRAY_SIZE(cases));
+}
+
+/* Hidden pages. What is expected depends on whether they are memory. */
 
 /* Make an invalid entry. @hidden: the copy has it, and there it is valid. */
 static void put_invalid(struct kunit *test, unsigned long addr,
@@ -994,405 +1413,6 @@ static void trans_pgd_copy_invalid_table(struct kunit *test)
 	}
 	put_invalid(test, addr + i * PAGE_SIZE, phys_of(addr), false);
 	expect_copy(test);
-}
-
-/* A full table, but one page is mapped as @prot or, if NULL, not at all */
-static void copy_full_but_one(struct kunit *test, const pgprot_t *prot)
-{
-	const unsigned int where[] = { 0, 1, ENTRIES / 2, ENTRIES - 2,
-				       ENTRIES - 1 };
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr(), odd;
-	u64 desc;
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(where); i++) {
-		odd = addr + where[i] * PAGE_SIZE;
-		desc = prot ? leaf(phys_of(odd), 3, *prot) : 0;
-		start_over(test);
-		put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-		put(test, t->live, odd, 3, desc);
-		put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-		put(test, t->want, odd, 3, desc);
-		expect_copy(test);
-	}
-}
-
-static void trans_pgd_copy_holes(struct kunit *test)
-{
-	copy_full_but_one(test, NULL);
-}
-
-static void trans_pgd_copy_full_table(struct kunit *test)
-{
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr();
-
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
-	/* Next to another table that is not full */
-	put_run(test, t->live, addr + LEVEL_SIZE(2), 3, 2, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr + LEVEL_SIZE(2), 3, 2, PAGE_KERNEL, 0);
-	expect_copy(test);
-}
-
-static void trans_pgd_copy_odd_attribute(struct kunit *test)
-{
-	const pgprot_t prot = device();
-
-	copy_full_but_one(test, &prot);
-}
-
-/* All entries are alike, but one block would map other memory. */
-static void trans_pgd_copy_misplaced_table(struct kunit *test)
-{
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr();
-	u64 *trees[] = { NULL, NULL };
-	int i;
-
-	/* Not aligned */
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, PAGE_SIZE);
-	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, PAGE_SIZE);
-	expect_copy(test);
-
-	/* Two pages have changed places */
-	start_over(test);
-	trees[0] = t->live;
-	trees[1] = t->want;
-	for (i = 0; i < ARRAY_SIZE(trees); i++) {
-		put_run(test, trees[i], addr, 3, ENTRIES, PAGE_KERNEL, 0);
-		put(test, trees[i], addr + 4 * PAGE_SIZE, 3,
-		    leaf(phys_of(addr + 6 * PAGE_SIZE), 3, PAGE_KERNEL));
-		put(test, trees[i], addr + 6 * PAGE_SIZE, 3,
-		    leaf(phys_of(addr + 4 * PAGE_SIZE), 3, PAGE_KERNEL));
-	}
-	expect_copy(test);
-}
-
-static void trans_pgd_copy_contiguous(struct kunit *test)
-{
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr();
-
-	/* Some runs in a table that is not full, and a full table */
-	start_over(test);
-	put_run(test, t->live, addr, 3, 2 * CONT_PTES, cont(PAGE_KERNEL), 0);
-	put_run(test, t->want, addr, 3, 2 * CONT_PTES, PAGE_KERNEL, 0);
-	put_run(test, t->live, addr + LEVEL_SIZE(2), 3, ENTRIES,
-		cont(PAGE_KERNEL), 0);
-	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 1, PAGE_KERNEL, 0);
-	expect_copy(test);
-
-	/* A run among pages without the hint */
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->live, addr, 3, CONT_PTES, cont(PAGE_KERNEL_RO), 0);
-	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
-	expect_copy(test);
-
-	/* Blocks that are contiguous */
-	start_over(test);
-	addr = LINEAR_START + CONT_PMD_SIZE;
-	put_run(test, t->live, addr, 2, CONT_PMDS, cont(PAGE_KERNEL), 0);
-	put_run(test, t->want, addr, 2, CONT_PMDS, PAGE_KERNEL, 0);
-	expect_copy(test);
-}
-
-static void trans_pgd_copy_blocks(struct kunit *test)
-{
-	int level = max(FIRST_BLOCK_LEVEL, KERNEL_TOP_LEVEL);
-
-	for (; level < 3; level++) {
-		start_over(test);
-		put_both(test, LINEAR_START, level, PAGE_KERNEL, PAGE_KERNEL);
-		put_both(test, LINEAR_START + 2 * LEVEL_SIZE(level), level,
-			 PAGE_KERNEL_RO, PAGE_KERNEL);
-		put_both(test, LINEAR_START + 3 * LEVEL_SIZE(level), level,
-			 device(), device());
-		/* Beside a page */
-		put_both(test, LINEAR_START + 4 * LEVEL_SIZE(level), 3,
-			 PAGE_KERNEL, PAGE_KERNEL);
-		expect_copy(test);
-	}
-}
-
-/* A whole table of blocks becomes a block where the next level up has them. */
-static void trans_pgd_copy_full_table_of_blocks(struct kunit *test)
-{
-	bool merge = FIRST_BLOCK_LEVEL < 2 && KERNEL_TOP_LEVEL < 2;
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = LINEAR_START;
-
-	if (KERNEL_TOP_LEVEL < 2)
-		addr += LEVEL_SIZE(1);
-
-	start_over(test);
-	put_run(test, t->live, addr, 2, ENTRIES / 2, PAGE_KERNEL_RO, 0);
-	put_run(test, t->want, addr, 2, ENTRIES / 2, PAGE_KERNEL, 0);
-	expect_copy(test);
-	if (KERNEL_TOP_LEVEL == 2)
-		return;		/* the other half is not in the linear map */
-
-	/* One of them is a table of pages, which is equivalent */
-	start_over(test);
-	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, 0);
-	put(test, t->live, addr + 9 * LEVEL_SIZE(2), 2, 0);
-	put_run(test, t->live, addr + 9 * LEVEL_SIZE(2), 3, ENTRIES,
-		PAGE_KERNEL_RO, 0);
-	put_run(test, t->want, addr, merge ? 1 : 2, merge ? 1 : ENTRIES,
-		PAGE_KERNEL, 0);
-	expect_copy(test);
-
-	/* The last has a hole */
-	start_over(test);
-	put_run(test, t->live, addr, 2, ENTRIES - 1, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 2, ENTRIES - 1, PAGE_KERNEL, 0);
-	addr += (ENTRIES - 1) * LEVEL_SIZE(2);
-	put_run(test, t->live, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
-	expect_copy(test);
-
-	/* The last has another attribute, or is missing */
-	put(test, t->live, addr, 2, leaf(phys_of(addr), 2, device()));
-	put(test, t->want, addr, 2, leaf(phys_of(addr), 2, device()));
-	expect_copy(test);
-	put(test, t->live, addr, 2, 0);
-	put(test, t->want, addr, 2, 0);
-	expect_copy(test);
-
-	/* Full and alike, but not aligned to a block of the next level */
-	start_over(test);
-	addr = LINEAR_START + LEVEL_SIZE(1);
-	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, LEVEL_SIZE(2));
-	put_run(test, t->want, addr, 2, ENTRIES, PAGE_KERNEL, LEVEL_SIZE(2));
-	expect_copy(test);
-}
-
-static void trans_pgd_copy_last_entry(struct kunit *test)
-{
-	unsigned long addr;
-	int level;
-
-	/* The last entry of a table at each level, and of all at once */
-	start_over(test);
-	for (level = 2; level >= KERNEL_TOP_LEVEL; level--) {
-		addr = LINEAR_START + LEVEL_SIZE(level) - PAGE_SIZE;
-		if (addr < PAGE_END)
-			put_both(test, addr, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
-	}
-	put_both(test, PAGE_END - PAGE_SIZE, 3, PAGE_KERNEL_RO, PAGE_KERNEL);
-	expect_copy(test);
-
-	/* Blocks */
-	start_over(test);
-	put_both(test, PAGE_END - LEVEL_SIZE(2), 2, PAGE_KERNEL_RO,
-		 PAGE_KERNEL);
-	if (FIRST_BLOCK_LEVEL == 1) {
-		addr = PAGE_END - 2 * LEVEL_SIZE(1);
-		put_both(test, addr, 1, PAGE_KERNEL_RO, PAGE_KERNEL);
-	}
-	expect_copy(test);
-}
-
-/* The range starts and ends inside tables and blocks. */
-static void trans_pgd_copy_one_range(struct kunit *test)
-{
-	const unsigned int half = ENTRIES / 2;
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr(), middle = half * PAGE_SIZE;
-
-	/* Half a table, a whole one, half a table */
-	start_over(test);
-	put_run(test, t->live, addr, 3, 3 * ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr + middle, 3, half, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 1, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr + 2 * LEVEL_SIZE(2), 3, half, PAGE_KERNEL,
-		0);
-	expect_copy_range(test, addr + middle,
-			  addr + 2 * LEVEL_SIZE(2) + middle);
-
-	/* One page of them */
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr + middle, 3, 1, PAGE_KERNEL, 0);
-	expect_copy_range(test, addr + middle, addr + middle + PAGE_SIZE);
-
-	/* All but the last page */
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 3, ENTRIES - 1, PAGE_KERNEL, 0);
-	expect_copy_range(test, addr, addr + LEVEL_SIZE(2) - PAGE_SIZE);
-
-	/* Blocks are copied whole, even if the range ends in one */
-	start_over(test);
-	put_run(test, t->live, addr, 2, 4, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr + LEVEL_SIZE(2), 2, 2, PAGE_KERNEL, 0);
-	expect_copy_range(test, addr + LEVEL_SIZE(2),
-			  addr + 2 * LEVEL_SIZE(2) + PAGE_SIZE);
-	expect_copy_range(test, addr + LEVEL_SIZE(2) + middle,
-			  addr + 3 * LEVEL_SIZE(2));
-}
-
-/* Check that copying range after range makes @want, entry by entry. */
-static void expect_ranges(struct kunit *test,
-			  const unsigned long (*ranges)[2], unsigned int nr)
-{
-	struct trans_pgd_test *t = test->priv;
-	pgd_t *first = NULL, *pgd = NULL;
-	unsigned int i;
-
-	for (i = 0; i < nr; i++) {
-		KUNIT_ASSERT_EQ(test, 0, copy_range(test, ranges[i][0],
-						    ranges[i][1], &pgd));
-		if (!i)
-			first = pgd;
-		KUNIT_EXPECT_PTR_EQ(test, pgd, first);
-	}
-	expect_tables(test, (u64 *)pgd, t->want, VA_BITS);
-	give_back(test);
-}
-
-/* In this order, and in the reverse order */
-static void expect_two_ranges(struct kunit *test, unsigned long start,
-			      unsigned long end, unsigned long start2,
-			      unsigned long end2)
-{
-	const unsigned long ranges[][2] = {
-		{ start, end }, { start2, end2 }, { start, end },
-	};
-
-	expect_ranges(test, ranges, 2);
-	expect_ranges(test, ranges + 1, 2);
-}
-
-/* Ranges of pages that adjoin, overlap, or are the same */
-static void trans_pgd_copy_ranges(struct kunit *test)
-{
-	const unsigned long half = LEVEL_SIZE(2) / 2, size = LEVEL_SIZE(2);
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr();
-
-	/* An empty range, before and after one that is not */
-	start_over(test);
-	put_both(test, addr, 3, PAGE_KERNEL, PAGE_KERNEL);
-	expect_two_ranges(test, addr, addr, addr, addr + PAGE_SIZE);
-
-	/* They adjoin inside a table, so it does not become a block */
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL_RO, 0);
-	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	expect_two_ranges(test, addr, addr + half, addr + half, addr + size);
-
-	/* A page is left out between them, at the end, or at the start */
-	put(test, t->want, addr + half, 3, 0);
-	expect_two_ranges(test, addr, addr + half, addr + half + PAGE_SIZE,
-			  addr + size);
-	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put(test, t->want, addr + size - PAGE_SIZE, 3, 0);
-	expect_two_ranges(test, addr, addr + half, addr + half,
-			  addr + size - PAGE_SIZE);
-	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put(test, t->want, addr, 3, 0);
-	expect_two_ranges(test, addr + PAGE_SIZE, addr + half, addr + half,
-			  addr + size);
-
-	/* They adjoin at the end of a table, so there are two blocks */
-	start_over(test);
-	put_run(test, t->live, addr, 3, 2 * ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 2, 2, PAGE_KERNEL, 0);
-	expect_two_ranges(test, addr, addr + size, addr + size,
-			  addr + 2 * size);
-	/* The same twice, and one within the other */
-	expect_two_ranges(test, addr, addr + 2 * size, addr, addr + 2 * size);
-
-	/* They overlap in the second table: first half of it, then all */
-	put(test, t->want, addr + size, 2, 0);
-	put_run(test, t->want, addr + size, 3, ENTRIES, PAGE_KERNEL, 0);
-	expect_two_ranges(test, addr, addr + size + half,
-			  addr + size + PAGE_SIZE, addr + 2 * size);
-}
-
-/* A block or table of the first range stays a block or table. */
-static void trans_pgd_copy_ranges_nested(struct kunit *test)
-{
-	const unsigned long half = LEVEL_SIZE(2) / 2, size = LEVEL_SIZE(2);
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr = some_addr();
-	const unsigned long ranges[][2] = {
-		{ addr + half, addr + size }, { addr, addr + size },
-		{ addr + half, addr + size },
-	};
-
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	expect_ranges(test, ranges, 2);
-
-	start_over(test);
-	put_run(test, t->live, addr, 3, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 2, 1, PAGE_KERNEL, 0);
-	expect_ranges(test, ranges + 1, 2);
-
-	/* Blocks are copied whole, so a range that ends in one has all of it */
-	start_over(test);
-	put_run(test, t->live, addr, 2, 2, PAGE_KERNEL_RO, 0);
-	put_run(test, t->want, addr, 2, 2, PAGE_KERNEL, 0);
-	expect_two_ranges(test, addr, addr + half, addr + half,
-			  addr + size + PAGE_SIZE);
-
-	/* The same where a table of blocks has become one */
-	if (KERNEL_TOP_LEVEL == 2 || FIRST_BLOCK_LEVEL == 2)
-		return;
-	addr = LINEAR_START + LEVEL_SIZE(1);
-	start_over(test);
-	put_run(test, t->live, addr, 2, ENTRIES, PAGE_KERNEL, 0);
-	put_run(test, t->want, addr, 1, 1, PAGE_KERNEL, 0);
-	expect_two_ranges(test, addr, addr + LEVEL_SIZE(1), addr,
-			  addr + LEVEL_SIZE(1));
-	put(test, t->want, addr, 1, 0);
-	put_run(test, t->want, addr, 2, ENTRIES, PAGE_KERNEL, 0);
-	expect_two_ranges(test, addr, addr + size, addr + size,
-			  addr + LEVEL_SIZE(1));
-}
-
-/* Each side of the border between two entries of each level, and across it */
-static void trans_pgd_copy_ranges_across(struct kunit *test)
-{
-	struct trans_pgd_test *t = test->priv;
-	unsigned long addr;
-	int level, i;
-
-	for (level = KERNEL_TOP_LEVEL; level < 3; level++) {
-		addr = LINEAR_START + LEVEL_SIZE(level);
-		if (addr >= PAGE_END)
-			continue;
-		start_over(test);
-		for (i = -2; i < 2; i++)
-			put_both(test, addr + i * (long)PAGE_SIZE, 3,
-				 PAGE_KERNEL_RO, PAGE_KERNEL);
-		/* They adjoin there */
-		expect_two_ranges(test, addr - 2 * PAGE_SIZE, addr, addr,
-				  addr + 2 * PAGE_SIZE);
-		/* One crosses the border */
-		expect_two_ranges(test, addr - PAGE_SIZE, addr + PAGE_SIZE,
-				  addr - 2 * PAGE_SIZE, addr + 2 * PAGE_SIZE);
-		expect_two_ranges(test, addr - 2 * PAGE_SIZE, addr + PAGE_SIZE,
-				  addr - PAGE_SIZE, addr + 2 * PAGE_SIZE);
-		/* Both end at the border, or begin there */
-		start_over(test);
-		put_both(test, addr - PAGE_SIZE, 3, PAGE_KERNEL, PAGE_KERNEL);
-		put_run(test, t->live, addr, 3, 1, PAGE_KERNEL, 0);
-		expect_two_ranges(test, addr - PAGE_SIZE, addr,
-				  addr - PAGE_SIZE, addr);
-		start_over(test);
-		put_run(test, t->live, addr - PAGE_SIZE, 3, 1, PAGE_KERNEL, 0);
-		put_both(test, addr, 3, PAGE_KERNEL, PAGE_KERNEL);
-		expect_two_ranges(test, addr, addr + PAGE_SIZE, addr,
-				  addr + PAGE_SIZE);
-	}
 }
 
 static int try_copy_range(struct kunit *test, void *arg)
