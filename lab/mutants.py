@@ -29,7 +29,7 @@ import xml.etree.ElementTree
 from lab import scenario, tree
 from lab.here import BASE, MUTANTS
 from lab.options import option
-from lab.test import PYTEST, chosen, near
+from lab.test import PYTEST, chosen, near, workers
 from lab.util import LAB, TOP, LabError, counted, locked, main, output, say
 
 PATCHES = LAB / "mutants" / BASE.name
@@ -125,7 +125,7 @@ def run_once(name, tests):
         log.flush()
         # The build is a step of its own. If it fails, no test has caught the bug.
         for what, argv in (("the build", [sys.executable, "-c", BUILD_ALL, *tests]),
-                           ("the run", [*PYTEST, "--tb=short", "-n", str(option("JOBS", 2)),
+                           ("the run", [*PYTEST, "--tb=short", *workers(option("JOBS", 2)),
                                         f"--junitxml={report}", *tests])):
             code = subprocess.run(argv, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=log,
                                   stderr=log, check=False).returncode
@@ -133,12 +133,13 @@ def run_once(name, tests):
                 return {}, dict.fromkeys(tests, f"{what} ended with status {code}, log: {log.name}")
     failed, unable = {}, dict.fromkeys(tests, f"it was not run, log: {log.name}")
     for case in xml.etree.ElementTree.parse(report).iter("testcase"):
-        test = f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}"
+        called = case.get("name").partition("@")[0]     # behind it is the group
+        test = f"{case.get('classname').replace('.', '/')}.py::{called}"
         unable.pop(test, None)
         for kind, found in (("failure", failed), ("error", unable)):
             for said in case.findall(kind):
                 line = (said.get("message", "").splitlines() or [""])[0]
-                found[test] = f"{case.get('name')}: {line[:150]}"
+                found[test] = f"{called}: {line[:150]}"
     return failed, unable
 
 

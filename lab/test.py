@@ -43,6 +43,12 @@ def environment(base):
     return {**os.environ, "BASE": base}
 
 
+def workers(jobs):
+    """The options that have several workers run the tests. Those of one group share a machine and
+    its log, so they have to go to one worker."""
+    return ["-n", str(jobs), "--dist", "loadgroup"]
+
+
 def parts(name):
     """What a name is divided into."""
     return set(re.findall(r"[a-zA-Z0-9]+", name))
@@ -106,8 +112,7 @@ def one_base(words):
     if "soak" not in words:
         say(f"{sum(map(long_run, collected()))} tests are left to make soak")
     say(f"testing; console logs are in {report.parent / 'log'}")
-    jobs = str(option("JOBS", CPUS))
-    code = subprocess.run([*PYTEST, "-vv", "--tb=short", "-n", jobs, "--dist", "loadgroup",
+    code = subprocess.run([*PYTEST, "-vv", "--tb=short", *workers(option("JOBS", CPUS)),
                            f"--junitxml={report}", *tests], cwd=TOP, check=False,
                           env={key: value for key, value in os.environ.items()
                                if key != "CLEAN"}).returncode

@@ -56,13 +56,15 @@ class Runs:
         if not report:          # it is the build
             built = wanted[0] != "build"
             return types.SimpleNamespace(returncode=0 if built else wanted.pop(0) and 2)
+        # Without it, two workers would use one machine of a group at the same time.
+        assert "loadgroup" in argv
         outcome = wanted.pop(0)
         if isinstance(outcome, int):
             return types.SimpleNamespace(returncode=outcome)
         suite = etree.Element("testsuite")
         for test in (arg for arg in argv if "::" in str(arg)):
             path, _, name = test.partition("::")
-            case = etree.SubElement(suite, "testcase", name=name,
+            case = etree.SubElement(suite, "testcase", name=f"{name}@group",
                                     classname=path.removesuffix(".py").replace("/", "."))
             if outcome != "passed":
                 etree.SubElement(case, outcome, message=f"an {outcome} of {name}")
