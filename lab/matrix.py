@@ -8,7 +8,7 @@ import functools
 import re
 import time
 
-from lab import build, debian, grid, guest, scenario, table, tap
+from lab import build, debian, grid, guest, scenario, selftest, table, tap
 from lab.base import BASES
 from lab.console import PATIENCE, seconds
 from lab.grid import Result
@@ -250,6 +250,23 @@ def kunit(rig):
     return scenario.Figures(0)
 
 
+def selftests(rig):
+    """The series' kselftests, each program on a machine of its own. Its kernel looks for leaks and
+    for wrong locking. All cases have to run and pass."""
+    wrong = []
+    for program in selftest.PROGRAMS:
+        found, error = selftest.outcome(program, rig.image, TEST_LOGS)
+        if error:
+            raise error
+        wrong += [f"{program} has not run {case}" for case in selftest.cases(program)
+                  if case not in found]
+        wrong += [f"{program}: {case} was skipped" if skipped else f"{program}: {case} failed"
+                  for case, (good, skipped, _) in found.items() if skipped or not good]
+    if wrong:
+        raise LabError("; ".join(wrong))
+    return scenario.Figures(0)
+
+
 def hand_overs(count):
     """What hands over that often in a row."""
     def again(rig):
@@ -448,7 +465,7 @@ FILES = {"debian_file": debian_files, "debian_load": debian_files, "debian_kdump
          "installer": installer_files, "relay": relay_files, "to_file": other_files,
          "to_load": other_files, "forms": form_files, "endian": endian_files}
 TRANSITIONS = {function.__name__: function for function in
-               (kexec_file, kexec_load, hibernate, kdump, chain, kunit, kvm)}
+               (kexec_file, kexec_load, hibernate, kdump, chain, kunit, kvm, selftests)}
 TRANSITIONS |= {f"to_{end}": handed_to("other", how) for end, how in LOADERS}
 TRANSITIONS |= {function.__name__: function for function in
                 (snapshot, dimm, out_of_crash, forms, endian)}

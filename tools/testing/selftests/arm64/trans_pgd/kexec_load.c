@@ -106,6 +106,46 @@ FIXTURE_TEARDOWN(kexec_load)
 		ASSERT_EQ(0, load(self->mem, 1, &self->good, self->flags));\
 	} while (0)
 
+/**
+ * struct attempt - a load whose segments are right or wrong by their places
+ * @name:     what is special
+ * @error:    what load() returns
+ * @nr:       number of @segments
+ * @segments: the offset from the good place, bytes of memory and of the buffer
+ */
+struct attempt {
+	const char *name;
+	int error;
+	int nr;
+	struct {
+		unsigned long mem, memsz, bufsz;
+	} segments[3];
+};
+
+/* Make each load, which is TAKEN or REFUSED. */
+static void try_all(struct __test_metadata *_metadata,
+		    const FIXTURE_DATA(kexec_load) *self,
+		    const struct attempt *a, int nr)
+{
+	struct segment s[3];
+	int i;
+
+	for (; nr--; a++) {
+		for (i = 0; i < a->nr; i++)
+			s[i] = (struct segment) {
+				self->good.buf, a->segments[i].bufsz,
+				self->mem + a->segments[i].mem,
+				a->segments[i].memsz,
+			};
+		EXPECT_EQ(a->error, load(self->mem, a->nr, s, self->flags))
+			TH_LOG("%s", a->name);
+		EXPECT_EQ(!a->error || !self->crash, loaded(self->crash))
+			TH_LOG("%s", a->name);
+		if (a->error)
+			ASSERT_EQ(0, load(self->mem, 1, &self->good, self->flags));
+	}
+}
+
 TEST_F(kexec_load, unload)
 {
 	EXPECT_EQ(0, unload(self->crash));
@@ -265,12 +305,12 @@ TEST_F(kexec_load, bad_buffer)
 
 TEST_F(kexec_load, buffer_larger_than_segment)
 {
-	struct segment s = self->good;
+	const struct attempt attempts[] = {
+		{ "by a byte", -EINVAL, 1, { { 0, PAGE, PAGE + 1 } } },
+		{ "by most", -EINVAL, 1, { { 0, PAGE, -1UL } } },
+	};
 
-	s.bufsz = s.memsz + 1;
-	REFUSED(-EINVAL, 1, &s);
-	s.bufsz = -1UL;
-	REFUSED(-EINVAL, 1, &s);
+	try_all(_metadata, self, attempts, ARRAY_SIZE(attempts));
 }
 
 TEST_F_TIMEOUT(kexec_load, misaligned, MANY_LOADS)
@@ -292,34 +332,34 @@ TEST_F_TIMEOUT(kexec_load, misaligned, MANY_LOADS)
 
 TEST_F(kexec_load, wrapped)
 {
-	struct segment s = self->good;
+	const unsigned long last = -PAGE - self->mem;	/* ends at 0 */
+	const struct attempt attempts[] = {
+		{ "ends at 0", -EADDRNOTAVAIL, 1, { { last, PAGE, PAGE } } },
+		{ "ends behind 0", -EADDRNOTAVAIL, 1, { { last, 2 * PAGE, PAGE } } },
+		{ "ends before it", -EADDRNOTAVAIL, 1, { { 0, -PAGE, PAGE } } },
+		{ "ends a byte before it", -EADDRNOTAVAIL, 1, { { 0, -1UL, PAGE } } },
+	};
 
-	s.mem = -PAGE;			/* ends at 0 */
-	REFUSED(-EADDRNOTAVAIL, 1, &s);
-	s.memsz = 2 * PAGE;
-	REFUSED(-EADDRNOTAVAIL, 1, &s);
-	s = self->good;
-	s.memsz = -PAGE;
-	REFUSED(-EADDRNOTAVAIL, 1, &s);
-	s.memsz = -1UL;
-	REFUSED(-EADDRNOTAVAIL, 1, &s);
+	try_all(_metadata, self, attempts, ARRAY_SIZE(attempts));
 }
 
 TEST_F_TIMEOUT(kexec_load, overlap, MANY_LOADS)
 {
-	struct segment s[3] = { self->good, self->good, self->good };
+	const struct attempt attempts[] = {
+		{ "the same", -EINVAL, 2,
+		  { { 0, PAGE, PAGE }, { 0, PAGE, PAGE } } },
+		{ "inside", -EINVAL, 2,
+		  { { 0, 4 * PAGE, PAGE }, { PAGE, PAGE, PAGE } } },
+		{ "part of it", -EINVAL, 2,
+		  { { 0, 4 * PAGE, PAGE }, { 3 * PAGE, 2 * PAGE, PAGE } } },
+		{ "beside it", 0, 2,
+		  { { 0, 4 * PAGE, PAGE }, { 4 * PAGE, 2 * PAGE, PAGE } } },
+		{ "not the neighbour's", -EINVAL, 3,
+		  { { 0, 4 * PAGE, PAGE }, { 4 * PAGE, 2 * PAGE, PAGE },
+		    { 5 * PAGE, PAGE, PAGE } } },
+	};
 
-	REFUSED(-EINVAL, 2, s);		/* the same */
-	s[0].memsz = 4 * PAGE;
-	s[1].mem += PAGE;		/* inside */
-	REFUSED(-EINVAL, 2, s);
-	s[1].mem += 2 * PAGE;		/* part of it */
-	s[1].memsz = 2 * PAGE;
-	REFUSED(-EINVAL, 2, s);
-	s[1].mem += PAGE;		/* beside it */
-	TAKEN(2, s);
-	s[2].mem += 5 * PAGE;		/* not the neighbour's */
-	REFUSED(-EINVAL, 3, s);
+	try_all(_metadata, self, attempts, ARRAY_SIZE(attempts));
 }
 
 /*
@@ -329,42 +369,38 @@ TEST_F_TIMEOUT(kexec_load, overlap, MANY_LOADS)
  */
 TEST_F(kexec_load, empty_segment)
 {
-	struct segment s[2] = { self->good, self->good };
+	const struct attempt good[] = {
+		{ "alone", 0, 1, { { 0, 0, 0 } } },
+		{ "before another", 0, 2, { { 0, 0, 0 }, { PAGE, PAGE, PAGE } } },
+		{ "at its start", 0, 2, { { PAGE, 0, 0 }, { PAGE, PAGE, PAGE } } },
+		{ "at its end", 0, 2, { { 2 * PAGE, 0, 0 }, { PAGE, PAGE, PAGE } } },
+	};
+	const struct attempt bad[] = {
+		{ "inside another", -EINVAL, 2,
+		  { { 2 * PAGE, 0, 0 }, { PAGE, 2 * PAGE, PAGE } } },
+		{ "with a buffer", -EINVAL, 2,
+		  { { 0, 0, 1 }, { PAGE, 2 * PAGE, PAGE } } },
+		{ "misaligned", -EADDRNOTAVAIL, 2,
+		  { { 1, 0, 0 }, { PAGE, 2 * PAGE, PAGE } } },
+	};
 
-	s[0].bufsz = 0;
-	s[0].memsz = 0;
-	s[1].mem += PAGE;
-	if (!self->crash) {
-		TAKEN(1, s);
-		TAKEN(2, s);
-		s[0].mem = s[1].mem;		/* at its start */
-		TAKEN(2, s);
-		s[0].mem = s[1].mem + PAGE;	/* at its end */
-		TAKEN(2, s);
-	}
-	s[0].mem = s[1].mem + PAGE;
-	s[1].memsz = 2 * PAGE;
-	REFUSED(-EINVAL, 2, s);
-	s[0].mem = self->mem;
-	s[0].bufsz = 1;
-	REFUSED(-EINVAL, 2, s);
-	s[0].bufsz = 0;
-	s[0].mem++;
-	REFUSED(-EADDRNOTAVAIL, 2, s);
+	if (!self->crash)
+		try_all(_metadata, self, good, ARRAY_SIZE(good));
+	try_all(_metadata, self, bad, ARRAY_SIZE(bad));
 }
 
 /* One segment may have at most half of memory, and so may all together. */
 TEST_F(kexec_load, too_large)
 {
-	unsigned long half = total_pages() / 2;
-	struct segment s[2] = { self->good, self->good };
+	const unsigned long half = total_pages() / 2;
+	const unsigned long quarter = (half / 2 + 1) * PAGE;
+	const struct attempt attempts[] = {
+		{ "one", -EINVAL, 1, { { 0, (half + 1) * PAGE, PAGE } } },
+		{ "two", -EINVAL, 2,
+		  { { 0, quarter, PAGE }, { quarter, quarter, PAGE } } },
+	};
 
-	s[0].memsz = (half + 1) * PAGE;
-	REFUSED(-EINVAL, 1, s);
-	s[0].memsz = (half / 2 + 1) * PAGE;
-	s[1].mem += s[0].memsz;
-	s[1].memsz = s[0].memsz;
-	REFUSED(-EINVAL, 2, s);
+	try_all(_metadata, self, attempts, ARRAY_SIZE(attempts));
 }
 
 /* Addresses outside the copy of the linear map, or the crash kernel's memory */
