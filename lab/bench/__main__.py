@@ -105,6 +105,9 @@ def command(_):
         measure.vmlinux(which)
     measure.plugin()
     need_space(FOLDER, 4000)
+    if figures.LARGEST not in figures.MEMORY:
+        say(f"{figures.size(figures.LARGEST)} is left out: it needs {figures.NEEDED} MiB of memory "
+            f"and this host has {figures.HOST}")
     say(f"measuring; console logs are in {measure.LOGS}")
     points, resumes = measure_all()
     bench = head() | figures.assemble(points, resumes)

@@ -3,6 +3,7 @@
 worse than what is committed."""
 
 import json
+import os
 
 import numpy
 
@@ -15,9 +16,15 @@ GIB = 1024                      # MiB
 
 PEER = BASE.peer                # whose relocation, as mainline's, has the MMU on
 KERNELS = tuple(dict.fromkeys(("base", "series", PEER)))
+# MiB of memory. A guest touches 1/64 of it, and two run at a time, so a small host leaves the
+# largest out.
+HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+NEEDED = 16 * GIB               # of the host, for the largest
+LARGEST = 256 * GIB
+MEMORY = [GIB, 4 * GIB, 16 * GIB, 64 * GIB] + ([LARGEST] if HOST > NEEDED else [])
 # (payload, memory) in MiB: one of them changes, the other stays, but for the last.
-POINTS = [(16, GIB), (64, GIB), (64, 4 * GIB), (64, 16 * GIB), (64, 64 * GIB), (256, 4 * GIB)]
-MEMORY_POINTS = [(64, memory) for memory in (GIB, 4 * GIB, 16 * GIB, 64 * GIB)]
+MEMORY_POINTS = [(64, memory) for memory in MEMORY]
+POINTS = [(16, GIB), *MEMORY_POINTS, (256, 4 * GIB)]
 PAYLOAD_POINTS = [(16, GIB), (64, GIB), (256, 4 * GIB)]
 RESUME_MEMORY = [GIB, 4 * GIB, 8 * GIB, 16 * GIB, 64 * GIB]
 # The host that growth is predicted for: payload and memory.

@@ -141,11 +141,13 @@ def key_rows(bench):
             row("relocation: bytes moved with the MMU on", "relocation", "64M", "mmu_on_bytes"),
             row("relocation: instructions with the MMU off", "relocation", "64M",
                 "mmu_off_insns")]
-    rows += [row(f"copy: table pages, {gib} GiB", "copy", f"{gib}G", "pages") for gib in (1, 64)]
+    most = [gib for gib in MEMORY if gib > 64]
+    rows += [row(f"copy: table pages, {gib} GiB", "copy", f"{gib}G", "pages")
+             for gib in (1, 64, *most)]
     rows += [row(f"copy: instructions to build and check, {gib} GiB", "copy", f"{gib}G", "insns")
-             for gib in (1, 16, 64)]
+             for gib in (1, 16, 64, *most)]
     rows += [row(f"load: instructions, {gib} GiB", "load", f"{gib}G", "insns")
-             for gib in (1, 16, 64)]
+             for gib in (1, 16, 64, *most)]
     rows += [row("unload: instructions, 16 GiB", "unload", "16G", "insns"),
              row("`machine_kexec` to the next kernel: instructions", "jump", "64M",
                  "from_machine_kexec_insns"),
