@@ -46,8 +46,9 @@ def against_memory(axes, bench, what, figure, title):
     """A line for each kernel, of a figure against memory, on scales of powers."""
     for which in KERNELS:
         if bench[what][which]:
-            values = [bench[what][which][f"{gib}G"][figure] for gib in MEMORY]
-            axes.plot(MEMORY, values, "o-", color=COLOURS[which], label=which)
+            found = {gib: bench[what][which][f"{gib}G"][figure] for gib in MEMORY
+                     if f"{gib}G" in bench[what][which]}
+            axes.plot(list(found), list(found.values()), "o-", color=COLOURS[which], label=which)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(MEMORY, [f"{gib} GiB" for gib in MEMORY])

@@ -752,9 +752,10 @@ static void put_both(struct kunit *test, unsigned long addr, int level,
 	put(test, t->want, addr, level, leaf(phys_of(addr), level, want));
 }
 
-/* Such tables and the expected copy, as data */
-
-/* Names of attributes, because PAGE_KERNEL and others are no constants */
+/*
+ * Tables and the expected copies as data. Attributes have names here, because
+ * PAGE_KERNEL and others are no constants.
+ */
 enum attr { NONE, RW, RO, RW_CONT, RO_CONT, NC, BTI, TAGGED };
 
 static pgprot_t prot_of(enum attr attr)
@@ -874,7 +875,10 @@ static void expect_ranges(struct kunit *test, const struct copy_case *c,
 	give_back(test);
 }
 
-/* Run cases. Their offsets are from the address @from. */
+/*
+ * Run cases. Their offsets are from the address @from. A case is left out if
+ * the linear map of this kernel has no such level or place.
+ */
 static void expect_cases(struct kunit *test, unsigned long from,
 			 const struct copy_case *c, unsigned int nr)
 {
@@ -899,7 +903,8 @@ static void expect_cases(struct kunit *test, unsigned long from,
 			expect_ranges(test, c, from, other, one);
 	}
 	if (left_out)
-		kunit_info(test, "%u cases need other tables\n", left_out);
+		kunit_info(test, "%u cases are for other sizes of tables\n",
+			   left_out);
 }
 
 static void trans_pgd_copy_empty(struct kunit *test)
