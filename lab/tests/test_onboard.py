@@ -82,11 +82,12 @@ HANDED_OVER = [
 
 def check_report(text, *parts, failed=0):
     """The report has all lines of these parts in their order, so many tests that failed, and
-    nothing of the owner."""
+    nothing of the owner. Only v5.10's series tells how many pages the copy takes."""
     for secret in SECRETS:
         assert secret.lower() not in text.lower(), f"the report has {secret!r} in it:\n{text}"
     lines = iter(text.splitlines())
-    for wanted in (line for part in parts for line in part):
+    for wanted in (line for part in parts for line in part
+                   if BASE.tells_parts or not line.startswith("table pages")):
         assert any(re.match(pattern(wanted), line) for line in lines), \
             f"the report lacks {wanted!r}, or has it elsewhere:\n{text}"
     assert text.count("FAILED") == text.count("not ok") == failed, text
