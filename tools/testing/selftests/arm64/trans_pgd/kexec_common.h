@@ -12,6 +12,8 @@
 #include <linux/kexec.h>
 #include <sys/syscall.h>
 
+#include "kexec_skip.h"
+
 #ifndef __NR_kexec_file_load
 #define __NR_kexec_file_load 294
 #endif
@@ -367,14 +369,5 @@ static void __attribute__((destructor)) leave_nothing(void)
 		unload(true);
 	}
 }
-
-/*
- * For a FIXTURE_SETUP. After a return from it, the harness would run the test.
- * So end the process of the test. Status 255 says that the test was skipped.
- */
-#define SKIP_UNLESS(condition, why) do {				\
-	if (!(condition))						\
-		SKIP(_exit(255), "%s", why);				\
-} while (0)
 
 #endif /* KEXEC_COMMON_H */
