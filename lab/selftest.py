@@ -5,7 +5,7 @@ guest, and their cases are listed."""
 import functools
 import re
 
-from lab import build, guest, host, scenario, tap, tree
+from lab import board, build, guest, host, scenario, tap, tree
 from lab.board import Board, Boot
 from lab.console import PATIENCE
 from lab.machine import Machine
@@ -67,6 +67,13 @@ def handover_disk(rig):
     return guest.disk(guest.GUEST / name, {
         "Image": rig.image, "initramfs.cpio": rig.initrd,
         "kexec_handover": programs() / "kexec_handover"})
+
+
+def with_programs(name, rig, logs, memory=board.MEMORY):
+    """A machine of that name that has a rig's kernel and disk, and the disk with the programs;
+    memory: MiB."""
+    return Machine(name, logs, Board(memory=memory),
+                   Boot(rig.image, rig.initrd, "", [rig.disk, disk()]))
 
 
 @functools.cache

@@ -25,7 +25,7 @@ def test_bases():
     test without the marker is v5.10's alone."""
     for name, mine in {"v5.10": True, "v6.12": False, "v7.3": False}.items():
         files = {one.partition("::")[0].rpartition("/")[2] for one in test.chosen([], name)}
-        assert {"test_matrix.py", "test_refusal.py", "test_clean.py"} <= files
+        assert {"test_matrix.py", "test_refusal.py", "test_clean.py", "test_skips.py"} <= files
         assert ("test_selftest.py" in files) == ("test_chosen.py" in files) == mine
     assert not set(test.chosen(["cfi"], "v7.3")) & set(test.chosen([]))
 

@@ -6,13 +6,11 @@ import re
 
 import pytest
 
-from lab import board, build, scenario, selftest, tap
-from lab.board import Board, Boot
+from lab import build, scenario, selftest, tap
+from lab.board import Board
 from lab.console import printed, printed_line
-from lab.machine import Machine
 from lab.selftest import MEMORY, PROGRAMS, leaks, lockdep
 from lab.here import TEST_LOGS
-from lab.tests.conftest import EVERY_BASE
 from lab.util import LabError
 
 MIB = 16                        # of random data: enough, and this kernel is slow
@@ -27,8 +25,6 @@ MAPPED = [
     ("virtio0", "System RAM (virtio_mem)"), ("PCI Bus 0000:00", "0000:00:01.0", "System RAM"),
 ]
 DEVICE = ("PCI Bus 0000:00", "0000:00:01.0", "nvme")
-# The one case of kexec_fault that every kernel can run
-LAST = "all.no_page_lost"
 
 
 def grouped(program, *values):
@@ -39,13 +35,6 @@ def grouped(program, *values):
 def debug_rig(name):
     """A rig whose machines run the kernel that checks itself, and hand over to it."""
     return scenario.Rig(name, Board(), TEST_LOGS, payload=MIB, config="debug")
-
-
-def with_programs(name, rig, memory=board.MEMORY):
-    """A machine of that name that has a rig's kernel and disk, and the tests' disk; memory:
-    MiB."""
-    return Machine(name, TEST_LOGS, Board(memory=memory),
-                   Boot(rig.image, rig.initrd, "", [rig.disk, selftest.disk()]))
 
 
 def results(program):
@@ -80,7 +69,7 @@ def test_no_other_case(program):
 def test_kernels_own(script):
     """tools/testing/selftests/kexec, which v5.10 has for x86 only, on arm64."""
     rig = debug_rig(f"selftest-{script}")
-    with with_programs(f"selftest-{script}", rig, MEMORY) as machine:
+    with selftest.with_programs(f"selftest-{script}", rig, TEST_LOGS, MEMORY) as machine:
         machine.wait_ready()
         scenario.mount(machine)
         # v5.10 declares efi_vars and never sets it. Without it both tests skip on every machine
@@ -119,30 +108,11 @@ def test_handover(rig):
         scenario.prove_mmu_on(machine, scenario.Figures(0, bursts=bursts), least=MIB << 20)
 
 
-@EVERY_BASE
-def test_skips(el1_rig):
-    """A case that needs what this kernel lacks is skipped and does not fail. The tests would lose a
-    loaded image. So with one loaded, each program skips, says why, and ends with status 4, which
-    means that all cases were skipped. The image stays."""
-    with with_programs("selftest-skips", el1_rig) as machine:
-        machine.wait_ready()
-        machine.sh("mkdir /tmp/disk; mount -t ext2 -o ro /dev/vdb /tmp/disk")
-        machine.sh("/tmp/disk/kexec_fault >/tmp/tap 2>&1", check=False)
-        found = tap.kselftest(machine.answer("cat /tmp/tap"))
-        assert all(good for _, good, _ in found), found
-        assert [name for name, _, skipped in found if skipped is None] == [LAST], found
-        scenario.load(machine, "-s -l")
-        for program in PROGRAMS:
-            said = machine.sh(f"/tmp/disk/{program}; [ $? = 4 ]")
-            assert "1..0 # SKIP an image is loaded" in said, said
-        assert machine.number("cat /sys/kernel/kexec_loaded") == 1
-
-
 def test_memory_of_drivers(el1_rig):
     """Drivers give other names in /proc/iomem to memory that they map. The last part of memory has
     such names here. No case takes it for a hole, because images can be loaded there. With the
     names of a device, a case does."""
-    with with_programs("selftest-iomem", el1_rig, MEMORY) as machine:
+    with selftest.with_programs("selftest-iomem", el1_rig, TEST_LOGS, MEMORY) as machine:
         machine.wait_ready()
         machine.sh("mkdir /tmp/disk; mount -t ext2 -o ro /dev/vdb /tmp/disk")
         table = machine.answer("cat /proc/iomem")
