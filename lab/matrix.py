@@ -251,8 +251,8 @@ def kunit(rig):
 
 
 def selftests(rig):
-    """The series' kselftests, each program on a machine of its own. Its kernel looks for leaks and
-    for wrong locking. All cases have to run and pass."""
+    """The series' kselftests, each program on a machine of its own, at EL1. Its kernel looks for
+    leaks and for wrong locking. All cases have to run and pass."""
     wrong = []
     for program in selftest.PROGRAMS:
         found, error = selftest.outcome(program, rig.image, TEST_LOGS)

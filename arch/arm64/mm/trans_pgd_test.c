@@ -843,16 +843,21 @@ static void put_runs(struct kunit *test, u64 *top, const struct run *run,
 {
 	unsigned int nr = MAX_RUNS, i;
 	unsigned long addr;
+	u64 desc;
 
 	for (; nr-- && run->nr; run++) {
-		addr = from + run->at;
-		if (run->attr)
-			put_run(test, top, addr, run->level, run->nr,
-				prot_of(run->attr), run->phys);
-		for (i = 0; !run->attr && i < run->nr; i++)
-			put(test, top, addr + i * LEVEL_SIZE(run->level),
-			    run->level, 0);
+		for (i = 0; i < run->nr; i++) {
+			addr = from + run->at + i * LEVEL_SIZE(run->level);
+			desc = leaf(phys_of(addr) + run->phys, run->level,
+				    prot_of(run->attr));
+			put(test, top, addr, run->level, run->attr ? desc : 0);
+		}
 	}
+}
+
+static bool is_range(const s64 *range)
+{
+	return range[0] || range[1];
 }
 
 /* Copy one range, then the other if there is one, and compare. */
@@ -866,7 +871,7 @@ static void expect_ranges(struct kunit *test, const struct copy_case *c,
 						from + one[1], &pgd),
 			    "%s", c->name);
 	copy = pgd;
-	if (other[0] || other[1])
+	if (is_range(other))
 		KUNIT_ASSERT_EQ_MSG(test, 0, copy_range(test, from + other[0],
 							from + other[1], &copy),
 				    "%s", c->name);
@@ -896,10 +901,10 @@ static void expect_cases(struct kunit *test, unsigned long from,
 		start_over(test);
 		put_runs(test, t->live, c->live, from);
 		put_runs(test, t->want, c->want[0].nr ? c->want : c->live, from);
-		if (!one[0] && !one[1])
+		if (!is_range(one))
 			one = whole;
 		expect_ranges(test, c, from, one, other);
-		if ((other[0] || other[1]) && !c->ordered)
+		if (is_range(other) && !c->ordered)
 			expect_ranges(test, c, from, other, one);
 	}
 	if (left_out)
@@ -1153,8 +1158,9 @@ static void trans_pgd_copy_one_range(struct kunit *test)
 static void trans_pgd_copy_ranges(struct kunit *test)
 {
 	static const struct copy_case cases[] = {
-		{ "an empty one, and one that is not",
-		  .live = { { RW, 3, 0, 1 } },
+		{ "an empty one copies nothing",
+		  .live = { { RW, 3, 0, 2 } },
+		  .want = { { RW, 3, 0, 1 } },
 		  .ranges = { { PAGE_SIZE, PAGE_SIZE }, { 0, PAGE_SIZE } } },
 		{ "they adjoin inside a table, so it does not become a block",
 		  .live = { { RO, 3, 0, ENTRIES } },
