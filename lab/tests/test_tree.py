@@ -126,7 +126,7 @@ def test_refresh_keeps_edits_made_here(copies):
     """A whole file that was edited on this side is not overwritten."""
     linux, top = copies
     commit_edit(linux, HIBERNATE, "arm64: an edit")
-    append(top / "arch/arm64/mm/trans_pgd.c", "/* edited here */\n")
+    append(tree.SERIES.whole("arch/arm64/mm/trans_pgd.c"), "/* edited here */\n")
     before = files(top)
     with pytest.raises(LabError, match="arch/arm64/mm/trans_pgd.c changed here"):
         tree.refresh()
