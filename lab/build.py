@@ -291,7 +291,8 @@ def plugin():
     with locked("plugin"):
         if not out.is_file() or out.stat().st_mtime < src.stat().st_mtime:
             out.parent.mkdir(parents=True, exist_ok=True)
-            run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
+            glib = output(["pkg-config", "--cflags", "glib-2.0"]).split()
+            run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", *glib,
                  f"-I{qemu.plugin_header()}", "-o", out, src], "building the QEMU plugin",
                 log="plugin.log")
     return out

@@ -74,6 +74,52 @@ static struct burst bursts[MAX_VCPUS];
 static uint64_t lo, hi = LOW_END, min_bytes = 256 << 10;
 static FILE *out;
 
+#if QEMU_PLUGIN_VERSION < 2
+/* Have a block or an instruction counted each time it is executed, without a call. */
+static void add_block(struct qemu_plugin_tb *tb, uint64_t *counter)
+{
+	qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64, counter, 1);
+}
+
+static void add_insn(struct qemu_plugin_insn *insn, uint64_t *counter)
+{
+	qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64, counter, 1);
+}
+#else
+/*
+ * By a call: without one, QEMU 10.0 breaks guests of several CPUs that share a thread of
+ * the host. Conditions in the guest then come out wrong.
+ */
+static void add(unsigned int vcpu, void *counter)
+{
+	(void)vcpu;
+	++*(uint64_t *)counter;
+}
+
+static void add_block(struct qemu_plugin_tb *tb, uint64_t *counter)
+{
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, add, QEMU_PLUGIN_CB_NO_REGS, counter);
+}
+
+static void add_insn(struct qemu_plugin_insn *insn, uint64_t *counter)
+{
+	qemu_plugin_register_vcpu_insn_exec_cb(insn, add, QEMU_PLUGIN_CB_NO_REGS, counter);
+}
+#endif
+
+/* An instruction, as it is in memory. */
+static uint32_t word_of(const struct qemu_plugin_insn *insn)
+{
+	uint32_t word = 0;
+
+#if QEMU_PLUGIN_VERSION < 3
+	memcpy(&word, qemu_plugin_insn_data(insn), sizeof(word));
+#else
+	qemu_plugin_insn_data(insn, &word, sizeof(word));
+#endif
+	return word;
+}
+
 /*
  * Translation blocks executed outside [lo, hi). All vCPUs share it and race for
  * it, and lose counts: only whether it moved is asked. Another vCPU that runs
@@ -122,7 +168,10 @@ static void stop_span(unsigned int vcpu, void *data)
 	fflush(out);
 }
 
-/* QEMU calls back before it adds: at an instruction those before it are counted. */
+/*
+ * At an instruction, those before it are counted: QEMU 7.2 calls back before it adds, and
+ * newer ones do both in the order of registration.
+ */
 static void count_spans(struct qemu_plugin_tb *tb)
 {
 	static void (*const reached[])(unsigned int, void *) = {
@@ -135,8 +184,6 @@ static void count_spans(struct qemu_plugin_tb *tb)
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		uint64_t pc = qemu_plugin_insn_vaddr(insn);
 
-		qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64,
-							   &executed, 1);
 		for (s = 0; s < nr_spans; s++) {
 			uint64_t at[] = { spans[s].start, spans[s].stop, spans[s].callee };
 
@@ -148,6 +195,7 @@ static void count_spans(struct qemu_plugin_tb *tb)
 								       &spans[s]);
 			}
 		}
+		add_insn(insn, &executed);
 	}
 }
 
@@ -251,14 +299,6 @@ static void wait_for_interrupt(unsigned int vcpu, void *unused)
 		end_burst(&bursts[vcpu], 0);
 }
 
-static uint32_t word_of(const struct qemu_plugin_insn *insn)
-{
-	uint32_t word;
-
-	memcpy(&word, qemu_plugin_insn_data(insn), sizeof(word));
-	return word;
-}
-
 static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	uint64_t pc = qemu_plugin_tb_vaddr(tb);
@@ -267,8 +307,7 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	(void)id;
 	count_spans(tb);
 	if (pc >= FIRST_PAGES && (pc < lo || pc >= hi)) {
-		qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64,
-							 &elsewhere, 1);
+		add_block(tb, &elsewhere);
 		for (i = 0; i < insns; i++) {
 			struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 
