@@ -44,7 +44,6 @@
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
-#define MAX_VCPUS	64
 #define MAX_SPANS	128
 #define NOWHERE		(~(uint64_t)0)
 #define PAGE_MASK	(~(uint64_t)0xfff)
@@ -70,7 +69,11 @@ struct burst {
 	struct accesses low, high;
 };
 
-static struct burst bursts[MAX_VCPUS];
+/*
+ * All vCPUs share it. While one relocates, the others are off, or run other code and so end
+ * the burst. QEMU 10.0 also tells a wrong vCPU where several take turns on one thread.
+ */
+static struct burst burst;
 static uint64_t lo, hi = LOW_END, min_bytes = 256 << 10;
 static FILE *out;
 
@@ -207,24 +210,25 @@ static void print_accesses(const char *name, const struct accesses *a)
 }
 
 /* Report the burst if it was a relocation, and begin another one at the page. */
-static void end_burst(struct burst *b, uint64_t page)
+static void end_burst(uint64_t page)
 {
-	uint64_t off = b->insns_after_msr;
+	struct burst *b = &burst;
+	uint64_t off;
 	int s;
 
+	flockfile(out);		/* Two vCPUs that end it at the same time report it once. */
+	off = b->insns_after_msr;
 	/* No msr: the MMU stayed as it was, and the addresses tell how that was. */
 	if (!b->msr && b->low.stores)
 		off = b->insns;
 
 	if (b->low.store_bytes + b->high.store_bytes >= min_bytes) {
-		flockfile(out);
 		fprintf(out, "{\"page\": \"0x%" PRIx64 "\", \"insns\": %" PRIu64
 			", \"mmu_off_insns\": %" PRIu64, b->page, b->insns, off);
 		print_accesses("low", &b->low);
 		print_accesses("high", &b->high);
 		fprintf(out, "}\n");
 		fflush(out);
-		funlockfile(out);
 
 		/* Nothing ran in between: what begins now is what was relocated. */
 		for (s = 0; s < nr_spans && elsewhere == b->elsewhere; s++) {
@@ -233,6 +237,7 @@ static void end_burst(struct burst *b, uint64_t page)
 		}
 	}
 	*b = (struct burst){ .page = page, .elsewhere = elsewhere };
+	funlockfile(out);
 }
 
 /*
@@ -251,10 +256,11 @@ static void block_executed(unsigned int vcpu, void *packed)
 	uint64_t page = info & (LOW_END - 1) & PAGE_MASK;
 	uint64_t insns = info & ~PAGE_MASK;
 	uint64_t msr = info >> 48;
-	struct burst *b = &bursts[vcpu];
+	struct burst *b = &burst;
 
+	(void)vcpu;
 	if (page != b->page || elsewhere != b->elsewhere)
-		end_burst(b, page);
+		end_burst(page);
 
 	b->insns += insns;
 	if (b->msr)
@@ -267,10 +273,11 @@ static void block_executed(unsigned int vcpu, void *packed)
 static void data_accessed(unsigned int vcpu, qemu_plugin_meminfo_t info,
 			  uint64_t address, void *unused)
 {
-	struct burst *b = &bursts[vcpu];
+	struct burst *b = &burst;
 	struct accesses *a = address < LOW_END ? &b->low : &b->high;
 	uint64_t bytes = (uint64_t)1 << qemu_plugin_mem_size_shift(info);
 
+	(void)vcpu;
 	(void)unused;
 	/*
 	 * QEMU 7.2 leaves the callback of an instruction that took an exception
@@ -294,9 +301,10 @@ static void data_accessed(unsigned int vcpu, qemu_plugin_meminfo_t info,
  */
 static void wait_for_interrupt(unsigned int vcpu, void *unused)
 {
+	(void)vcpu;
 	(void)unused;
-	if (elsewhere != bursts[vcpu].elsewhere)
-		end_burst(&bursts[vcpu], 0);
+	if (elsewhere != burst.elsewhere)
+		end_burst(0);
 }
 
 static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -334,13 +342,9 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 static void finish(qemu_plugin_id_t id, void *unused)
 {
-	int i;
-
 	(void)id;
 	(void)unused;
-	for (i = 0; i < MAX_VCPUS; i++)
-		end_burst(&bursts[i], 0);
-	fclose(out);
+	end_burst(0);
 }
 
 /* An address in hexadecimal, up to a colon or the end; *@text is moved behind it. */
@@ -390,8 +394,6 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 
 	if (strcmp(info->target_name, "aarch64") || !info->system_emulation)
 		return refuse("not an arm64 machine", info->target_name);
-	if (info->system.max_vcpus > MAX_VCPUS)
-		return refuse("built for at most 64 vCPUs", "-smp");
 
 	for (i = 0; i < argc; i++) {
 		char *value = strchr(argv[i], '=');
