@@ -18,22 +18,24 @@ QEMU_NEEDED = (7, 2)            # the first that Debian builds with TCG plugins
 NEWEST_CLANG = 19               # that a kernel is built with if there is none between
 
 # Recommended packages are not installed, so those that are needed are named: libc6-dev is for the
-# kernel's host programs, and libglib2.0-dev for the plugin header of QEMU 10.
+# kernel's host programs, libglib2.0-dev for the plugin header of QEMU 10, and
+# fontconfig and python3-six for what v5.10's Documentation/ has Sphinx run.
 PACKAGES = """
     gcc libc6-dev binutils make bc bison flex libssl-dev libelf-dev device-tree-compiler ccache
     cpio xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
     qemu-system-arm qemu-efi-aarch64 gdb-multiarch libglib2.0-dev
-    perl sparse shellcheck python3-flake8 python3-sphinx
+    perl sparse shellcheck python3-flake8 python3-sphinx fontconfig
     python3-pytest python3-pexpect python3-pytest-xdist python3-matplotlib python3-numpy
+    python3-six
 """.split()
 CROSS_PACKAGES = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
 
 # For machines without dpkg-query. What is fetched from Debian is fetched by apt-get.
 TOOLS = """
     gcc readelf make bc bison flex dtc fdtput ccache cpio xz git mke2fs apt-get dpkg-deb
-    qemu-system-aarch64 gdb-multiarch pkg-config perl sparse shellcheck sphinx-build
+    qemu-system-aarch64 gdb-multiarch pkg-config perl sparse shellcheck sphinx-build fc-list
 """.split()
-MODULES = ["pytest", "pexpect", "xdist", "matplotlib", "numpy", "flake8", "sphinx"]
+MODULES = ["pytest", "pexpect", "xdist", "matplotlib", "numpy", "flake8", "sphinx", "six"]
 
 
 def cross_compile():
