@@ -28,6 +28,7 @@ SPECIAL = {"hide": [f"CFLAGS_pageattr.o=-include {HIDE}"],
            "kcfi": ["CFLAGS_machine_kexec.o=-fsanitize=kcfi", "CFLAGS_hibernate.o=-fsanitize=kcfi",
                     f"NM={LAB / 'kernel/nm'}"]}
 CLANG = "clang"                 # part of a configuration's name: built by clang and lld
+DEFCONFIG = "defconfig"         # a fragment on top of arm64's defconfig, not of allnoconfig
 
 
 def make_env(config="small"):
@@ -94,9 +95,11 @@ def fragment(base, config):
     """The lines of a configuration: of the fragments in lab/config that every kernel of a base
     has, and then of those that `config` names, as "A+B". A later line replaces an earlier one
     about the same symbol. A fragment in the folder of the base comes after the fragment of the
-    same name that all bases share. "clang" is no fragment."""
+    same name that all bases share. "clang" is no fragment. What goes on top of arm64's defconfig
+    has only the fragments that are named."""
     lines = {}
-    for name in dict.fromkeys([*base.fragments, *config.replace(f"+{CLANG}", "").split("+")]):
+    named = config.replace(f"+{CLANG}", "").split("+")
+    for name in dict.fromkeys(named if DEFCONFIG in named else [*base.fragments, *named]):
         paths = [path for folder in (LAB / "config", LAB / "config" / base.name)
                  if (path := folder / f"{name}.config").is_file()]
         if not paths:
@@ -107,23 +110,37 @@ def fragment(base, config):
     return list(lines.values())
 
 
+def beneath(src, config, wanted):
+    """What the lines `wanted` of a configuration go on top of: the goal of make that sets all
+    other symbols, and the lines of arm64's defconfig about other symbols, where it is asked
+    for."""
+    if DEFCONFIG not in config.split("+"):
+        return "allnoconfig", []
+    names = {line.partition("=")[0] for line in wanted}
+    lines = (src / "arch/arm64/configs/defconfig").read_text().splitlines()
+    return "alldefconfig", [line for line in lines
+                            if (found := re.search(r"CONFIG_\w+", line)) and found[0] not in names]
+
+
 def label(out):
     """A name for the lock and the log of a kernel's folder: kernel-series and so on."""
     return "-".join(out.relative_to(BUILD).parts)
 
 
 def configure(src, out, config):
-    """Write out/.config from allnoconfig and fragments, if it is not as that would be."""
+    """Write out/.config from fragments and what they go on top of, if it is not as that would
+    be."""
     base = of_tree(src)
     wanted = fragment(base, config)
+    goal, lines = beneath(src, config, wanted)
     asked = folder(src, out) / "lab.config"
-    text = "\n".join(wanted) + "\n"
+    text = "\n".join([*lines, *wanted]) + "\n"
     if asked.is_file() and asked.read_text() == text:
         return
     with made_whole(asked) as scratch:
         scratch.write_text(text)
         asked.unlink(missing_ok=True)
-        run(make(src, out, config, f"KCONFIG_ALLCONFIG={scratch}", "allnoconfig"),
+        run(make(src, out, config, f"KCONFIG_ALLCONFIG={scratch}", goal),
             "configuring the kernel", log=f"{label(out)}.log", env=make_env(config))
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
@@ -165,8 +182,8 @@ def compile_kernel(src, out, config):
     """make Image; return the seconds that it took."""
     path = LOGS / f"{label(out)}.log"
     started = time.monotonic()
-    status = watched(make(src, out, config, "Image"), make_env(config), path, out.name,
-                     f" of about {of_tree(src).objects}")
+    total = "" if DEFCONFIG in config.split("+") else f" of about {of_tree(src).objects}"
+    status = watched(make(src, out, config, "Image"), make_env(config), path, out.name, total)
     lines = path.read_text(errors="replace").splitlines()
     # The compiler is newer than v5.10, so it warns about other files. It must not warn about files
     # that the series touches.
