@@ -95,11 +95,11 @@ def fragment(base, config):
     """The lines of a configuration: of the fragments in lab/config that every kernel of a base
     has, and then of those that `config` names, as "A+B". A later line replaces an earlier one
     about the same symbol. A fragment in the folder of the base comes after the fragment of the
-    same name that all bases share. "clang" is no fragment. What goes on top of arm64's defconfig
-    has only the fragments that are named."""
+    same name that all bases share. "clang" is no fragment. A configuration on top of arm64's
+    defconfig has only the fragments that it names."""
     lines = {}
     named = config.replace(f"+{CLANG}", "").split("+")
-    for name in dict.fromkeys(named if DEFCONFIG in named else [*base.fragments, *named]):
+    for name in dict.fromkeys(named if DEFCONFIG in config else [*base.fragments, *named]):
         paths = [path for folder in (LAB / "config", LAB / "config" / base.name)
                  if (path := folder / f"{name}.config").is_file()]
         if not paths:
@@ -111,10 +111,10 @@ def fragment(base, config):
 
 
 def beneath(src, config, wanted):
-    """What the lines `wanted` of a configuration go on top of: the goal of make that sets all
-    other symbols, and the lines of arm64's defconfig about other symbols, where it is asked
-    for."""
-    if DEFCONFIG not in config.split("+"):
+    """What a configuration begins with: the target of make that sets all other symbols than those
+    of the lines `wanted`, and the lines of arm64's defconfig about other symbols, if it is on top
+    of that."""
+    if DEFCONFIG not in config:
         return "allnoconfig", []
     names = {line.partition("=")[0] for line in wanted}
     lines = (src / "arch/arm64/configs/defconfig").read_text().splitlines()
@@ -128,11 +128,10 @@ def label(out):
 
 
 def configure(src, out, config):
-    """Write out/.config from fragments and what they go on top of, if it is not as that would
-    be."""
+    """Write out/.config from fragments and what they go on top of, if that has changed."""
     base = of_tree(src)
     wanted = fragment(base, config)
-    goal, lines = beneath(src, config, wanted)
+    target, lines = beneath(src, config, wanted)
     asked = folder(src, out) / "lab.config"
     text = "\n".join([*lines, *wanted]) + "\n"
     if asked.is_file() and asked.read_text() == text:
@@ -140,7 +139,7 @@ def configure(src, out, config):
     with made_whole(asked) as scratch:
         scratch.write_text(text)
         asked.unlink(missing_ok=True)
-        run(make(src, out, config, f"KCONFIG_ALLCONFIG={scratch}", goal),
+        run(make(src, out, config, f"KCONFIG_ALLCONFIG={scratch}", target),
             "configuring the kernel", log=f"{label(out)}.log", env=make_env(config))
         have = set((out / ".config").read_text().splitlines())
         for line in wanted:
@@ -182,7 +181,7 @@ def compile_kernel(src, out, config):
     """make Image; return the seconds that it took."""
     path = LOGS / f"{label(out)}.log"
     started = time.monotonic()
-    total = "" if DEFCONFIG in config.split("+") else f" of about {of_tree(src).objects}"
+    total = "" if DEFCONFIG in config else f" of about {of_tree(src).objects}"
     status = watched(make(src, out, config, "Image"), make_env(config), path, out.name, total)
     lines = path.read_text(errors="replace").splitlines()
     # The compiler is newer than v5.10, so it warns about other files. It must not warn about files

@@ -18,8 +18,8 @@ QEMU_NEEDED = (7, 2)            # the first that Debian builds with TCG plugins
 NEWEST_CLANG = 19               # that a kernel is built with if there is none between
 
 # Recommended packages are not installed, so those that are needed are named: libc6-dev is for the
-# kernel's host programs, libglib2.0-dev for the plugin header of QEMU 10, and
-# fontconfig and python3-six for what v5.10's Documentation/ has Sphinx run.
+# kernel's host programs, libglib2.0-dev for the plugin header of QEMU 10, and fontconfig and
+# python3-six for what v5.10's Documentation/ has Sphinx run.
 PACKAGES = """
     gcc libc6-dev binutils make bc bison flex libssl-dev libelf-dev device-tree-compiler ccache
     cpio xz-utils git e2fsprogs debian-archive-keyring dpkg-dev
